@@ -1,0 +1,29 @@
+//! The memcached text protocol: bytes to [`Request`]s, replies to bytes.
+//!
+//! Reading order: [`request`] (all that a client can ask), [`parse()`] (bytes to requests),
+//! [`retrieve`] (the keys of a `get`, one at a time), [`response`] and [`reject`] (every line that
+//! a server can answer), `token` (words and numbers).
+//!
+//! The crate owns the wire format and nothing else: it does no input or output, reads no clock,
+//! keeps no counters and knows no store. It borrows from the caller's buffer and allocates nothing.
+//!
+//! INVARIANT: no input makes it panic, and every answer but "need more" consumes at least one byte.
+//! INVARIANT: one request yields one reply: what is wrong in it never spills into the next one.
+
+pub mod parse;
+pub mod reject;
+pub mod request;
+pub mod response;
+pub mod retrieve;
+mod token;
+
+pub use parse::{Limits, Parsed, Then, parse};
+pub use reject::Reject;
+pub use request::{
+    ArithmeticVerb, DetailMode, Request, RetrieveVerb, ShutdownMode, StatsTopic, StoreVerb,
+};
+pub use response::Reply;
+pub use retrieve::{NextKey, Retrieve};
+
+/// Longest key, in bytes.
+pub const KEY_LEN_MAX: usize = 250;

@@ -1,0 +1,171 @@
+//! All that a client can ask, borrowed from the read buffer.
+
+use crate::retrieve::Retrieve;
+
+/// One request, its keys and values still in the buffer they came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// `get gets gat gats`: the keys follow in the stream and are taken from it one at a time.
+    Retrieve(Retrieve),
+    /// `set add replace append prepend cas`, with the whole data block at hand.
+    Store {
+        /// Which of the six.
+        verb: StoreVerb,
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// Opaque to the server.
+        flags: u32,
+        /// As sent: 0 never, negative at once, up to 30 days relative, above that Unix time.
+        exptime: i32,
+        /// The data block without its line end.
+        value: &'a [u8],
+        /// Answer nothing.
+        noreply: bool,
+    },
+    /// A store whose item would pass [`crate::Limits::item_size_max`]; its block is skipped.
+    StoreTooLarge {
+        /// Which of the six.
+        verb: StoreVerb,
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// Answer nothing.
+        noreply: bool,
+    },
+    /// `delete key`.
+    Delete {
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// Answer nothing.
+        noreply: bool,
+    },
+    /// `incr key delta`, `decr key delta`.
+    Arithmetic {
+        /// Up or down.
+        verb: ArithmeticVerb,
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// By how much.
+        delta: u64,
+        /// Answer nothing.
+        noreply: bool,
+    },
+    /// `touch key exptime`.
+    Touch {
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// As in [`Request::Store`].
+        exptime: i32,
+        /// Answer nothing.
+        noreply: bool,
+    },
+    /// `flush_all [delay]`. The delay is checked only when the command is allowed at all, so a bad one
+    /// travels as `None`.
+    FlushAll {
+        /// As an exptime; 0 where none was sent.
+        delay: Option<i32>,
+        /// Answer nothing.
+        noreply: bool,
+    },
+    /// `version`.
+    Version,
+    /// `verbosity level`.
+    Verbosity {
+        /// As sent, any size.
+        level: u32,
+        /// Answer nothing.
+        noreply: bool,
+    },
+    /// `stats [topic]`.
+    Stats(StatsTopic),
+    /// `shutdown [graceful]`; `None` is a word that is no mode.
+    Shutdown(Option<ShutdownMode>),
+    /// `quit`.
+    Quit,
+}
+
+/// The verbs that read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetrieveVerb {
+    /// Values.
+    Get,
+    /// Values with their CAS unique.
+    Gets,
+    /// Values, and a new exptime.
+    Gat,
+    /// Values with their CAS unique, and a new exptime.
+    Gats,
+}
+
+impl RetrieveVerb {
+    /// Whether the reply carries the CAS unique.
+    pub fn with_cas(self) -> bool {
+        matches!(self, Self::Gets | Self::Gats)
+    }
+}
+
+/// The verbs that carry a data block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreVerb {
+    /// Store, whatever is there.
+    Set,
+    /// Store if absent.
+    Add,
+    /// Store if present.
+    Replace,
+    /// Put behind the present value.
+    Append,
+    /// Put before the present value.
+    Prepend,
+    /// Store if the item's CAS unique is still this one.
+    Cas(u64),
+}
+
+/// The verbs that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArithmeticVerb {
+    /// Add, wrapping at 2^64.
+    Incr,
+    /// Subtract, stopping at 0.
+    Decr,
+}
+
+/// What `stats` is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatsTopic {
+    /// `stats`: the block of general counters.
+    General,
+    /// `stats reset`.
+    Reset,
+    /// `stats settings`.
+    Settings,
+    /// `stats items`.
+    Items,
+    /// `stats slabs`.
+    Slabs,
+    /// `stats conns`.
+    Conns,
+    /// `stats detail on|off|dump`; `None` is another word, or none.
+    Detail(Option<DetailMode>),
+    /// A word that names no topic.
+    Unknown,
+}
+
+/// What `stats detail` is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetailMode {
+    /// Start counting by prefix.
+    On,
+    /// Stop counting by prefix.
+    Off,
+    /// Show the counts.
+    Dump,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownMode {
+    /// As SIGINT would.
+    Now,
+    /// As SIGUSR1 would.
+    Graceful,
+}

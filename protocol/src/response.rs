@@ -1,0 +1,93 @@
+//! Every reply line that is no error, and the lines that carry something.
+
+use crate::RetrieveVerb;
+
+/// A reply that is always the same line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// Stored.
+    Stored,
+    /// `add` of a key that exists; `replace`, `append` or `prepend` of one that does not.
+    NotStored,
+    /// `cas` of an item that changed since.
+    Exists,
+    /// No such key.
+    NotFound,
+    /// Deleted.
+    Deleted,
+    /// Has a new exptime.
+    Touched,
+    /// Done.
+    Ok,
+    /// The counters were reset.
+    Reset,
+    /// No more lines.
+    End,
+}
+
+impl Reply {
+    /// The reply line, with its line end.
+    pub fn line(self) -> &'static [u8] {
+        match self {
+            Self::Stored => b"STORED\r\n",
+            Self::NotStored => b"NOT_STORED\r\n",
+            Self::Exists => b"EXISTS\r\n",
+            Self::NotFound => b"NOT_FOUND\r\n",
+            Self::Deleted => b"DELETED\r\n",
+            Self::Touched => b"TOUCHED\r\n",
+            Self::Ok => b"OK\r\n",
+            Self::Reset => b"RESET\r\n",
+            Self::End => b"END\r\n",
+        }
+    }
+}
+
+/// Appends `VALUE key flags bytes [cas]`, the value and both line ends.
+///
+/// The CAS unique is shown for the verbs that ask for it.
+pub fn write_value(
+    out: &mut Vec<u8>,
+    verb: RetrieveVerb,
+    key: &[u8],
+    flags: u32,
+    value: &[u8],
+    cas_unique: u64,
+) {
+    let mut digits = itoa::Buffer::new();
+    out.reserve(key.len() + value.len() + 64);
+    out.extend_from_slice(b"VALUE ");
+    out.extend_from_slice(key);
+    out.push(b' ');
+    out.extend_from_slice(digits.format(flags).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(digits.format(value.len()).as_bytes());
+    if verb.with_cas() {
+        out.push(b' ');
+        out.extend_from_slice(digits.format(cas_unique).as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the number that `incr` and `decr` answer, and a line end.
+pub fn write_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `VERSION version` and a line end.
+pub fn write_version(out: &mut Vec<u8>, version: &str) {
+    out.extend_from_slice(b"VERSION ");
+    out.extend_from_slice(version.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `STAT name value` and a line end.
+pub fn write_stat(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b"STAT ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}

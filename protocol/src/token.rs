@@ -1,0 +1,144 @@
+//! Words of a line, and the numbers among them.
+//!
+//! Only the byte 0x20 separates words, and any number of them in a row; tabs, control bytes and bytes
+//! from 0x80 up belong to the word that they stand in.
+
+/// As many words as memcached's tokenizer sees; what comes after them does not exist for it.
+const WORDS_MAX: usize = 23;
+/// As many words as any command looks at by position.
+const WORDS_KEPT: usize = 7;
+
+/// The words of one line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words<'a> {
+    kept: [&'a [u8]; WORDS_KEPT],
+    last: &'a [u8],
+    count: usize,
+}
+
+impl<'a> Words<'a> {
+    /// Splits a line (without its line end).
+    pub(crate) fn split(line: &'a [u8]) -> Self {
+        let mut words = Self { kept: [b""; WORDS_KEPT], last: b"", count: 0 };
+        for word in line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
+            if let Some(slot) = words.kept.get_mut(words.count) {
+                *slot = word;
+            }
+            words.last = word;
+            words.count += 1;
+            if words.count == WORDS_MAX {
+                break;
+            }
+        }
+        words
+    }
+
+    /// How many words there are, 23 at most.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The word at a position; empty where there is none. The command is at 0.
+    pub(crate) fn at(&self, index: usize) -> &'a [u8] {
+        self.kept.get(index).copied().unwrap_or_default()
+    }
+
+    /// Whether the line ends in `noreply`.
+    pub(crate) fn noreply(&self) -> bool {
+        self.count > 1 && self.last == b"noreply"
+    }
+
+    /// Whether the line looks like the first of an HTTP request.
+    pub(crate) fn is_http(&self) -> bool {
+        self.count > 1 && self.last.starts_with(b"HTTP/")
+    }
+}
+
+/// A decimal number of digits only.
+pub(crate) fn strict_u64(word: &[u8]) -> Option<u64> {
+    if word.is_empty() {
+        return None;
+    }
+    word.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// A decimal number of digits only, up to 2^32 - 1.
+pub(crate) fn strict_u32(word: &[u8]) -> Option<u32> {
+    strict_u64(word)?.try_into().ok()
+}
+
+/// A decimal number of digits with an optional minus.
+pub(crate) fn strict_i32(word: &[u8]) -> Option<i32> {
+    match word.strip_prefix(b"-") {
+        Some(digits) => 0_i64.checked_sub_unsigned(strict_u64(digits)?)?.try_into().ok(),
+        None => strict_u64(word)?.try_into().ok(),
+    }
+}
+
+/// Client flags as the storage commands read them: a plus is allowed, what passes 32 bits is cut.
+#[expect(clippy::cast_possible_truncation, reason = "memcached cuts flags to 32 bits")]
+pub(crate) fn lenient_flags(word: &[u8]) -> Option<u32> {
+    strict_u64(word.strip_prefix(b"+").unwrap_or(word)).map(|flags| flags as u32)
+}
+
+/// An exptime as the storage commands read it: a plus is allowed.
+pub(crate) fn lenient_exptime(word: &[u8]) -> Option<i32> {
+    match word.strip_prefix(b"+") {
+        Some(digits) => strict_u64(digits)?.try_into().ok(),
+        None => strict_i32(word),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_at_spaces_alone() {
+        let words = Words::split(b"set  a\tb   c ");
+        assert_eq!(words.count(), 3);
+        assert_eq!((words.at(1), words.at(2), words.at(3)), (&b"a\tb"[..], &b"c"[..], &b""[..]));
+    }
+
+    #[test]
+    fn words_past_the_23rd_do_not_exist() {
+        let line = |surplus: usize| format!("x{} noreply", " w".repeat(surplus));
+        assert!(Words::split(line(21).as_bytes()).noreply());
+        assert!(!Words::split(line(22).as_bytes()).noreply());
+        assert_eq!(Words::split(line(22).as_bytes()).count(), 23);
+    }
+
+    #[test]
+    fn strict_numbers() {
+        assert_eq!(strict_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(strict_u32(b"4294967295"), Some(u32::MAX));
+        assert_eq!(strict_i32(b"-2147483648"), Some(i32::MIN));
+        assert_eq!(strict_i32(b"2147483647"), Some(i32::MAX));
+        for word in [&b""[..], b"+1", b"1x", b" 1", b"-", b"18446744073709551616"] {
+            assert_eq!(strict_u64(word), None, "{}", word.escape_ascii());
+        }
+        for word in [&b"4294967296"[..], b"-1"] {
+            assert_eq!(strict_u32(word), None);
+        }
+        for word in [&b"2147483648"[..], b"-2147483649", b"--1", b"-", b"-18446744073709551615"] {
+            assert_eq!(strict_i32(word), None);
+        }
+    }
+
+    #[test]
+    fn lenient_numbers() {
+        assert_eq!(lenient_flags(b"+5"), Some(5));
+        assert_eq!(lenient_flags(b"4294967296"), Some(0));
+        assert_eq!(lenient_flags(b"-1"), None);
+        assert_eq!(lenient_exptime(b"+5"), Some(5));
+        assert_eq!(lenient_exptime(b"-5"), Some(-5));
+        assert_eq!(lenient_exptime(b"+-5"), None);
+        assert_eq!(lenient_exptime(b"4294967296"), None);
+    }
+}

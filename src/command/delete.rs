@@ -1,0 +1,16 @@
+//! `delete`.
+
+use super::Context;
+use larder_protocol::Reply;
+
+pub(super) fn delete(cx: &Context<'_>, key: &[u8]) -> Reply {
+    let found = cx.instance.store.delete(key, cx.now);
+    cx.instance.prefixes.record_delete(key);
+    if found {
+        cx.counters.delete_hits.increment();
+        Reply::Deleted
+    } else {
+        cx.counters.delete_misses.increment();
+        Reply::NotFound
+    }
+}

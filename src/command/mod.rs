@@ -1,0 +1,79 @@
+//! What each request means: from a [`Request`] and the store to a reply.
+//!
+//! One file a family. They hold no locks and know no sockets; the time is one for all requests of a
+//! burst.
+
+mod admin;
+mod arithmetic;
+mod delete;
+pub mod retrieve;
+mod storage;
+
+use crate::instance::Instance;
+use crate::stats::Counters;
+use crate::store::Now;
+use larder_protocol::{Reject, Reply, Request};
+
+/// What a command works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The server.
+    pub instance: &'a Instance,
+    /// The calling thread's counters.
+    pub counters: &'a Counters,
+    /// When the burst came.
+    pub now: Now,
+}
+
+/// How a connection goes on after a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// With the next request.
+    Continue,
+    /// It ends here.
+    Close,
+}
+
+/// Carries out a request and appends its reply to `out`.
+///
+/// A get is begun here only: its keys are answered by [`retrieve::key`], one at a time.
+pub fn execute(cx: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) -> Flow {
+    match request {
+        Request::Retrieve(_) => {}
+        Request::Store { verb, key, flags, exptime, value, noreply } => {
+            let line = storage::store(cx, verb, key, flags, exptime, value);
+            answer(noreply, line, out);
+        }
+        Request::StoreTooLarge { verb, key, noreply } => {
+            answer(noreply, storage::too_large(cx, verb, key), out);
+        }
+        Request::Delete { key, noreply } => answer(noreply, Ok(delete::delete(cx, key)), out),
+        Request::Touch { key, exptime, noreply } => {
+            answer(noreply, Ok(retrieve::touch(cx, key, exptime)), out);
+        }
+        Request::Arithmetic { verb, key, delta, noreply } => {
+            arithmetic::arithmetic(cx, verb, key, delta, noreply, out);
+        }
+        Request::FlushAll { delay, noreply } => answer(noreply, admin::flush_all(cx, delay), out),
+        Request::Version => admin::version(out),
+        Request::Verbosity { level, noreply } => {
+            answer(noreply, Ok(admin::verbosity(cx, level)), out);
+        }
+        Request::Stats(topic) => admin::stats(cx, topic, out),
+        Request::Shutdown(mode) => return admin::shutdown(cx, mode, out),
+        Request::Quit => return Flow::Close,
+    }
+    Flow::Continue
+}
+
+/// A reply of one line.
+type Line = Result<Reply, Reject>;
+
+fn answer(noreply: bool, line: Line, out: &mut Vec<u8>) {
+    if !noreply {
+        out.extend_from_slice(match line {
+            Ok(reply) => reply.line(),
+            Err(reject) => reject.line(),
+        });
+    }
+}

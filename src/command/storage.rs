@@ -1,0 +1,55 @@
+//! `set add replace append prepend cas`.
+
+use super::{Context, Line};
+use crate::store::{Deadline, StoreMode, Stored, Write};
+use larder_protocol::{Reject, Reply, StoreVerb};
+
+pub(super) fn store(
+    cx: &Context<'_>,
+    verb: StoreVerb,
+    key: &[u8],
+    flags: u32,
+    exptime: i32,
+    value: &[u8],
+) -> Line {
+    let mode = match verb {
+        StoreVerb::Set => StoreMode::Set,
+        StoreVerb::Add => StoreMode::Add,
+        StoreVerb::Replace => StoreMode::Replace,
+        StoreVerb::Append => StoreMode::Append,
+        StoreVerb::Prepend => StoreMode::Prepend,
+        StoreVerb::Cas(unique) => StoreMode::Cas(unique),
+    };
+    let deadline = Deadline::new(exptime, cx.now);
+    let stored = cx.instance.store.store(&Write { mode, key, flags, deadline, value }, cx.now);
+    cx.instance.prefixes.record_set(key);
+    cx.counters.cmd_set.increment();
+    if matches!(mode, StoreMode::Cas(_)) {
+        match stored {
+            Stored::Stored => cx.counters.cas_hits.increment(),
+            Stored::Exists => cx.counters.cas_badval.increment(),
+            Stored::NotFound => cx.counters.cas_misses.increment(),
+            Stored::NotStored | Stored::NoMemory => {}
+        }
+    }
+    match stored {
+        Stored::Stored => Ok(Reply::Stored),
+        Stored::NotStored => Ok(Reply::NotStored),
+        Stored::Exists => Ok(Reply::Exists),
+        Stored::NotFound => Ok(Reply::NotFound),
+        Stored::NoMemory => {
+            cx.counters.store_no_memory.increment();
+            Err(Reject::OutOfMemory)
+        }
+    }
+}
+
+/// A refused set removes what it was to replace, so that nobody reads a value its owner gave up; the
+/// other verbs leave it.
+pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: &[u8]) -> Line {
+    cx.counters.store_too_large.increment();
+    if verb == StoreVerb::Set {
+        cx.instance.store.remove(key);
+    }
+    Err(Reject::TooLarge)
+}

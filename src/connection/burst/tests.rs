@@ -1,0 +1,167 @@
+//! The heart of the server, without a socket.
+
+use super::*;
+use crate::config::Config;
+use crate::instance::Instance;
+use crate::log::Log;
+use proptest::prelude::*;
+
+fn instance() -> Instance {
+    Instance::new(Config { threads: 1, ..Config::default() }, Log::default(), Vec::new())
+}
+
+/// Sends `input` in pieces that end where `cuts` say; all replies, and whether it closed.
+fn talk(instance: &Instance, input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
+    let now = instance.clock.now();
+    let cx = Context { instance, counters: &instance.counters[0], now };
+    let mut session = Session::default();
+    let (mut replies, mut out) = (Vec::new(), Vec::new());
+    let (mut start, mut end, mut len_min) = (0, 0, 1);
+    let mut cuts = cuts.iter().copied();
+    loop {
+        while end - start < len_min {
+            if end == input.len() {
+                return (replies, false);
+            }
+            end = cuts.next().unwrap_or(input.len()).clamp(end, input.len());
+        }
+        let before = out.len();
+        let progress = session.run(&cx, &input[start..end], &mut out);
+        assert!(out.len() < before + REPLY_LEN_MAX + (1 << 20) + 300, "replies are bounded");
+        start += progress.consumed;
+        match progress.next {
+            Next::Read { len_min: wanted } => {
+                assert!(wanted > end - start, "waits for what is here");
+                len_min = wanted;
+            }
+            Next::Flush | Next::Yield => len_min = 0,
+            Next::Close => {
+                replies.append(&mut out);
+                return (replies, true);
+            }
+        }
+        if !matches!(progress.next, Next::Yield) {
+            replies.append(&mut out);
+        }
+    }
+}
+
+fn text(instance: &Instance, input: &str) -> String {
+    String::from_utf8(talk(instance, input.as_bytes(), &[]).0).expect("text")
+}
+
+#[test]
+fn a_burst_is_answered_in_order() {
+    let input = "set a 1 0 1\r\nx\r\nget a b a\r\nincr a 1\r\ndelete a\r\nget a\r\nset n 0 0 1\r\n5\r\nincr n 2\r\n";
+    assert_eq!(
+        text(&instance(), input),
+        "STORED\r\nVALUE a 1 1\r\nx\r\nVALUE a 1 1\r\nx\r\nEND\r\n\
+         CLIENT_ERROR cannot increment or decrement non-numeric value\r\nDELETED\r\nEND\r\nSTORED\r\n7\r\n"
+    );
+}
+
+#[test]
+fn a_key_too_long_keeps_the_replies_before_it() {
+    let instance = instance();
+    let long = "k".repeat(251);
+    let input = format!("set a 0 0 1\r\nx\r\nget a\r\nget a {long} a\r\nversion\r\n");
+    assert_eq!(
+        text(&instance, &input),
+        "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\nVALUE a 0 1\r\nx\r\n\
+         CLIENT_ERROR bad command line format\r\nVERSION 1.6.45\r\n"
+    );
+}
+
+#[test]
+fn a_binary_client_is_closed_at_once() {
+    let mut request = vec![0; 24];
+    request[0] = BINARY_MAGIC;
+    assert_eq!(talk(&instance(), &request, &[]), (Vec::new(), true));
+    // Later, it is a byte like any other.
+    let (replies, closed) = talk(&instance(), b"version\r\n\x80\x80\x80\r\n", &[]);
+    assert_eq!((&replies[..], closed), (&b"VERSION 1.6.45\r\nERROR\r\n"[..], false));
+}
+
+#[test]
+fn a_get_of_any_size_needs_little_memory() {
+    let instance = instance();
+    let value = "v".repeat(100_000);
+    text(&instance, &format!("set k 0 0 {}\r\n{value}\r\n", value.len()));
+    let input = format!("get{}\r\n", " k".repeat(200));
+    // `talk` checks the bound on the replies of each step.
+    let (replies, _) = talk(&instance, input.as_bytes(), &[]);
+    assert_eq!(replies.len(), 200 * (value.len() + "VALUE k 0 100000\r\n\r\n".len()) + 5);
+}
+
+#[test]
+fn a_get_without_end_is_answered_as_it_comes() {
+    let instance = instance();
+    text(&instance, "set k 0 0 1\r\nx\r\n");
+    let mut input = b"get".to_vec();
+    for _ in 0..100_000 {
+        input.extend_from_slice(b" k");
+    }
+    let (replies, closed) = talk(&instance, &input, &[4096, 8192, 100_000]);
+    assert!(!closed);
+    // The last key may have more to it.
+    assert_eq!(replies.len(), 99_999 * "VALUE k 0 1\r\nx\r\n".len());
+}
+
+#[test]
+fn every_21st_request_of_a_burst_lets_others_go_first() {
+    let instance = instance();
+    text(&instance, &"version\r\n".repeat(20));
+    assert_eq!(instance.totals().conn_yields, 0);
+    text(&instance, &"version\r\n".repeat(61));
+    assert_eq!(instance.totals().conn_yields, 3);
+}
+
+#[test]
+fn a_refused_block_is_skipped_whole() {
+    let refused = format!("set {} 0 0 12\r\nflush_all\r\nx\r\n", "k".repeat(251));
+    let large = format!("set k 0 0 1100000\r\n{}\r\n", "flush_all\r\n".repeat(100_000));
+    let instance = instance();
+    assert_eq!(
+        text(&instance, &format!("{refused}version\r\n{large}version\r\n")),
+        "CLIENT_ERROR bad command line format\r\nVERSION 1.6.45\r\n\
+         SERVER_ERROR object too large for cache\r\nVERSION 1.6.45\r\n"
+    );
+    assert_eq!(instance.totals().cmd_flush, 0);
+}
+
+/// Sessions that are mostly well formed, on few keys.
+fn session() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        "(get|gets) [abc]( [abc]){0,3}\r?\n",
+        "gat -?[0-9]{1,3} [abc]\r\n",
+        "(set|add|replace|append|prepend) [abc] [0-9]{1,3} 0 3( noreply)?\r\n[0-9a-z]{3}\r\n",
+        "set [abc] 0 0 [0-9]{1,4}\r\n",
+        "cas [abc] 0 0 1 [0-9]{1,2}\r\nx\r\n",
+        "(incr|decr) [abc] [0-9]{1,3}\r\n",
+        "(delete|touch) [abc]( [0-9])?\r\n",
+        "(version|verbosity 1|flush_all|stats r|bogus|)\r\n",
+        "[ -~]{0,20}\r\n",
+    ];
+    (proptest::collection::vec(line, 0..12), proptest::collection::vec(any::<u8>(), 0..6))
+        .prop_map(|(lines, tail)| [lines.concat().as_bytes(), &tail].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Where the reads happen to end makes no difference.
+    #[test]
+    fn cuts_make_no_difference(input in session(), mut cuts in proptest::collection::vec(0..200_usize, 0..12)) {
+        cuts.sort_unstable();
+        let whole = talk(&instance(), &input, &[]);
+        prop_assert_eq!(&whole, &talk(&instance(), &input, &cuts));
+        let each: Vec<usize> = (1..input.len()).collect();
+        prop_assert_eq!(&whole, &talk(&instance(), &input, &each));
+    }
+
+    /// No bytes make it panic, or turn without end.
+    #[test]
+    fn arbitrary_bytes_do_no_harm(input in proptest::collection::vec(any::<u8>(), 0..600)) {
+        talk(&instance(), &input, &[]);
+    }
+}

@@ -1,0 +1,110 @@
+//! One running server: what its threads share.
+
+use crate::clients::Clients;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::log::Log;
+use crate::prefixes::Prefixes;
+use crate::stats::{Counters, Totals};
+use crate::store::{ItemSize, Now, Store, StoreConfig, StoreStats};
+use larder_protocol::Limits;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::watch;
+
+/// Enough that two threads seldom meet, few enough that their tables stay small.
+const SHARD_COUNT: usize = 16;
+
+/// What the threads of a server share.
+#[derive(Debug)]
+pub struct Instance {
+    /// As started.
+    pub config: Config,
+    /// What the parser refuses.
+    pub limits: Limits,
+    /// The items.
+    pub store: Store,
+    /// What time it is.
+    pub clock: Clock,
+    /// Who is connected.
+    pub clients: Arc<Clients>,
+    /// `stats detail`.
+    pub prefixes: Prefixes,
+    /// The log's level.
+    pub log: Log,
+    /// One for each worker, then the acceptor's; each written by its thread alone.
+    pub counters: Box<[Counters]>,
+    /// The sockets that listen, and their addresses.
+    pub listeners: Vec<(RawFd, SocketAddr)>,
+    /// Whether connections are accepted; written by the acceptor.
+    pub accepting: AtomicBool,
+    /// True once the server is to stop.
+    pub stop: watch::Sender<bool>,
+    /// The sums at the last `stats reset`.
+    reset: Mutex<(Totals, StoreStats)>,
+}
+
+impl Instance {
+    /// A server that has not begun to serve.
+    pub fn new(config: Config, log: Log, listeners: Vec<(RawFd, SocketAddr)>) -> Self {
+        let limits = Limits { item_size_max: config.item_size_max_bytes, cas: config.cas_enabled };
+        let header_len = limits.item_size(0, 0, 0);
+        let store = Store::new(&StoreConfig {
+            limit_bytes: config.memory_limit_bytes,
+            shard_count: SHARD_COUNT,
+            evictions: config.evictions,
+            cas: config.cas_enabled,
+            item_size: ItemSize {
+                header_len,
+                flags_len: limits.item_size(0, 1, 0) - header_len,
+                max: u64::from(limits.item_size_max),
+            },
+        });
+        Self {
+            limits,
+            store,
+            clock: Clock::start(),
+            clients: Arc::default(),
+            prefixes: Prefixes::new(config.prefix_delimiter, config.detail_enabled),
+            log,
+            counters: (0..=config.threads).map(|_| Counters::default()).collect(),
+            listeners,
+            accepting: AtomicBool::new(true),
+            stop: watch::Sender::new(false),
+            reset: Mutex::default(),
+            config,
+        }
+    }
+
+    /// The acceptor's counters.
+    pub fn acceptor_counters(&self) -> &Counters {
+        &self.counters[self.config.threads]
+    }
+
+    /// What was counted since the start or the last reset.
+    pub fn totals(&self) -> Totals {
+        let reset = self.reset.lock().0;
+        Totals::sum(&self.counters).since(&reset)
+    }
+
+    /// The store's gauges, and its counters since the start or the last reset.
+    pub fn store_stats(&self, now: Now) -> StoreStats {
+        let reset = self.reset.lock().1;
+        self.store.stats(now).since(&reset)
+    }
+
+    /// Makes all counters begin again at 0; gauges stay.
+    pub fn reset_stats(&self) {
+        let store = self.store.stats(self.clock.now());
+        *self.reset.lock() = (Totals::sum(&self.counters), store);
+        self.prefixes.clear();
+    }
+
+    /// Asks all threads to stop.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}

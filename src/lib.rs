@@ -1,0 +1,25 @@
+//! Larder: a cache server that every memcached client can use unchanged.
+//!
+//! A request, in reading order:
+//! [`server`] accepts a connection and deals it to a worker, where [`connection`] reads its bytes and
+//! hands them to [`connection::burst`], which has `larder_protocol` parse them, lets [`command`] carry
+//! each out on the [`store`], and gives the replies back to be written once.
+//!
+//! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`instance`] (what
+//! threads share), [`stats`], [`prefixes`] and [`clients`] (what operators see), [`log`], [`clock`].
+//!
+//! Dependencies point one way: main, config and server, connection, protocol and command, store.
+//! The store and the protocol know neither sockets nor clocks nor each other.
+
+pub mod clients;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod connection;
+pub mod instance;
+pub mod log;
+pub mod prefixes;
+pub mod process;
+pub mod server;
+pub mod stats;
+pub mod store;

@@ -1,0 +1,134 @@
+//! The program: argv and file to a configuration, then to a running server.
+
+use larder::config::{self, Config, Invocation};
+use larder::instance::Instance;
+use larder::log::Log;
+use larder::process::{self, PidFile, ProcessError};
+use larder::server;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+fn main() -> ExitCode {
+    let outcome = match config::parse(std::env::args_os()) {
+        Ok(Invocation::Print(text)) => {
+            println!("{}", text.trim_end());
+            Ok(())
+        }
+        Ok(Invocation::Run(config)) => serve(*config),
+        Err(error) => Err(error.to_string()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("larder: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything that can fail for a reason that the operator must know fails before [`server::run`].
+fn serve(mut config: Config) -> Result<(), String> {
+    let listeners = server::bind(&config)?;
+    let bound = addresses(&listeners).map_err(|error| error.to_string())?;
+    detach(&mut config)?;
+    let log = Log::start(config.verbosity, config.log_file.as_deref())?;
+    if !config.without_effect.is_empty() {
+        tracing::warn!("without effect here: {}", config.without_effect.join(", "));
+    }
+    let pid_file = prepare_process(&config).map_err(|error| error.to_string())?;
+    let event_loop = server::event_loop().map_err(|error| error.to_string())?;
+    let signals = {
+        let _entered = event_loop.enter();
+        Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?
+    };
+    // Whoever reads the port may connect, and send signals, from here on.
+    if let Some(path) = &config.port_file {
+        let addrs: Vec<SocketAddr> = bound.iter().map(|(_, addr)| *addr).collect();
+        process::write_port_file(path, &addrs).map_err(|error| error.to_string())?;
+    }
+    let instance = Arc::new(Instance::new(config, log, bound));
+    server::run(&event_loop, &instance, listeners, signals.wait_for_stop())
+        .map_err(|error| error.to_string())?;
+    drop(pid_file);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<(RawFd, SocketAddr)>> {
+    listeners.iter().map(|listener| Ok((listener.as_raw_fd(), listener.local_addr()?))).collect()
+}
+
+/// Goes into the background, where that is asked for.
+fn detach(config: &mut Config) -> Result<(), String> {
+    if !config.daemon {
+        return Ok(());
+    }
+    for path in [&mut config.pid_file, &mut config.log_file, &mut config.port_file] {
+        absolute(path)?;
+    }
+    let keep_streams = config.verbosity > 0 && config.log_file.is_none();
+    process::detach(config.coredumps, keep_streams).map_err(|error| error.to_string())
+}
+
+/// Takes what only root may take, stops being root, and leaves the process id.
+fn prepare_process(config: &Config) -> Result<Option<PidFile>, ProcessError> {
+    let needed = u64::from(config.max_connections) + server::RESERVED_FDS;
+    if let Err(error) = process::raise_open_file_limit(needed) {
+        tracing::warn!("{error}");
+    }
+    if config.lock_memory {
+        process::lock_memory()?;
+    }
+    if let Some(user) = &config.user {
+        process::drop_privileges(user)?;
+    }
+    if config.coredumps {
+        process::enable_coredumps()?;
+    }
+    config.pid_file.as_deref().map(PidFile::write).transpose()
+}
+
+/// Makes a path hold after the working directory changed.
+fn absolute(path: &mut Option<PathBuf>) -> Result<(), String> {
+    if let Some(path) = path {
+        *path = std::path::absolute(&path)
+            .map_err(|error| format!("cannot find {}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The signals that the server does not leave to the system.
+struct Signals {
+    stop: [(&'static str, Signal); 3],
+    /// Caught so that a closed terminal does not end the server; there is nothing to read anew.
+    _hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            stop: [
+                ("SIGTERM", signal(SignalKind::terminate())?),
+                ("SIGINT", signal(SignalKind::interrupt())?),
+                ("SIGUSR1", signal(SignalKind::user_defined1())?),
+            ],
+            _hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn wait_for_stop(mut self) {
+        let name = std::future::poll_fn(|cx| {
+            let mut stop = self.stop.iter_mut();
+            let came =
+                stop.find_map(|(name, signal)| signal.poll_recv(cx).is_ready().then_some(*name));
+            came.map_or(Poll::Pending, Poll::Ready)
+        });
+        tracing::info!("stopping: {}", name.await);
+    }
+}

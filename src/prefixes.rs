@@ -1,0 +1,152 @@
+//! Statistics by key prefix (`stats detail`): what stands before the first delimiter of a key.
+//!
+//! INVARIANT: at most [`PREFIX_COUNT_MAX`] prefixes are kept, whatever keys clients invent.
+
+use ahash::RandomState;
+use dashmap::DashMap;
+use dashmap::mapref::one::RefMut;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+/// As many prefixes as are counted; later ones are not.
+pub const PREFIX_COUNT_MAX: usize = 65_536;
+
+/// What is counted of a prefix.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    get: u64,
+    hit: u64,
+    set: u64,
+    del: u64,
+}
+
+/// The counts of all prefixes, fed by all workers while it is on.
+#[derive(Debug)]
+pub struct Prefixes {
+    delimiter: u8,
+    enabled: AtomicBool,
+    count: AtomicUsize,
+    table: DashMap<Box<[u8]>, Counts, RandomState>,
+}
+
+impl Prefixes {
+    /// An empty table.
+    pub fn new(delimiter: u8, enabled: bool) -> Self {
+        Self {
+            delimiter,
+            enabled: AtomicBool::new(enabled),
+            count: AtomicUsize::new(0),
+            table: DashMap::with_hasher(RandomState::new()),
+        }
+    }
+
+    /// Starts or stops counting; what was counted stays.
+    pub fn enable(&self, enabled: bool) {
+        self.enabled.store(enabled, Relaxed);
+    }
+
+    /// Whether keys are counted.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Relaxed)
+    }
+
+    /// Forgets all prefixes.
+    pub fn clear(&self) {
+        self.table.clear();
+        self.count.store(0, Relaxed);
+    }
+
+    /// Counts a read of a key.
+    pub fn record_get(&self, key: &[u8], hit: bool) {
+        if let Some(mut counts) = self.counts(key) {
+            counts.get += 1;
+            counts.hit += u64::from(hit);
+        }
+    }
+
+    /// Counts a storage command on a key.
+    pub fn record_set(&self, key: &[u8]) {
+        if let Some(mut counts) = self.counts(key) {
+            counts.set += 1;
+        }
+    }
+
+    /// Counts a delete of a key.
+    pub fn record_delete(&self, key: &[u8]) {
+        if let Some(mut counts) = self.counts(key) {
+            counts.del += 1;
+        }
+    }
+
+    /// Appends a `PREFIX` line for each, in the order of their bytes.
+    pub fn dump(&self, out: &mut Vec<u8>) {
+        let mut rows: Vec<(Box<[u8]>, Counts)> =
+            self.table.iter().map(|row| (row.key().clone(), *row.value())).collect();
+        rows.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+        for (prefix, Counts { get, hit, set, del }) in rows {
+            out.extend_from_slice(b"PREFIX ");
+            out.extend_from_slice(&prefix);
+            write!(out, " get {get} hit {hit} set {set} del {del}\r\n")
+                .expect("a vector takes every write");
+        }
+    }
+
+    /// The counts to add to, where the key has a prefix and there is room for it.
+    fn counts(&self, key: &[u8]) -> Option<RefMut<'_, Box<[u8]>, Counts>> {
+        if !self.is_enabled() {
+            return None;
+        }
+        let prefix = &key[..key.iter().position(|byte| *byte == self.delimiter)?];
+        if let Some(counts) = self.table.get_mut(prefix) {
+            return Some(counts);
+        }
+        self.count
+            .fetch_update(Relaxed, Relaxed, |count| (count < PREFIX_COUNT_MAX).then_some(count + 1))
+            .ok()?;
+        Some(self.table.entry(prefix.into()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dump(prefixes: &Prefixes) -> String {
+        let mut out = Vec::new();
+        prefixes.dump(&mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn keys_are_counted_by_what_stands_before_the_first_delimiter() {
+        let prefixes = Prefixes::new(b':', true);
+        prefixes.record_get(b"user:1:x", true);
+        prefixes.record_get(b"user:2", false);
+        prefixes.record_set(b"book:1");
+        prefixes.record_delete(b":1");
+        prefixes.record_set(b"plain");
+        assert_eq!(
+            dump(&prefixes),
+            "PREFIX  get 0 hit 0 set 0 del 1\r\n\
+             PREFIX book get 0 hit 0 set 1 del 0\r\n\
+             PREFIX user get 2 hit 1 set 0 del 0\r\n"
+        );
+        prefixes.enable(false);
+        prefixes.record_set(b"user:3");
+        prefixes.enable(true);
+        assert!(dump(&prefixes).contains("user get 2 hit 1 set 0"));
+        prefixes.clear();
+        assert_eq!(dump(&prefixes), "");
+    }
+
+    #[test]
+    fn invented_prefixes_do_not_grow_the_table_without_bound() {
+        let prefixes = Prefixes::new(b':', true);
+        for number in 0..PREFIX_COUNT_MAX + 1000 {
+            prefixes.record_set(format!("{number}:").as_bytes());
+        }
+        assert_eq!(prefixes.table.len(), PREFIX_COUNT_MAX);
+        prefixes.record_set(b"0:");
+        assert!(dump(&prefixes).starts_with("PREFIX 0 get 0 hit 0 set 2 del 0\r\n"));
+    }
+}

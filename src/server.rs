@@ -1,0 +1,275 @@
+//! Sockets and threads: binding, accepting within the connection limit, dealing to workers, stopping.
+//!
+//! A worker is a thread with an event loop of its own; a connection goes to the worker that has the
+//! fewest and stays there. The thread that calls [`run`] accepts.
+//!
+//! INVARIANT: never more than `-c` connections are served at a time.
+
+use crate::clients::Guest;
+use crate::config::{Config, Listen, VERSION};
+use crate::connection::Connection;
+use crate::instance::Instance;
+use crate::stats::Counters;
+use larder_protocol::Reject;
+use socket2::{Domain, Socket, Type};
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// File descriptors kept for other things than connections.
+pub const RESERVED_FDS: u64 = 64;
+/// How long accepting rests after it failed, out of file descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds every address that the configuration names.
+///
+/// The error is one sentence that names the address.
+pub fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, String> {
+    let mut listeners = Vec::new();
+    for listen in &config.listen {
+        let port = listen.port.unwrap_or(config.port);
+        for addr in addresses(listen, port)? {
+            let listener = bind_one(addr, config.backlog);
+            listeners.push(listener.map_err(|error| format!("cannot listen on {addr}: {error}"))?);
+        }
+    }
+    Ok(listeners)
+}
+
+fn addresses(listen: &Listen, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if listen.host == "*" {
+        return Ok(vec![
+            (Ipv4Addr::UNSPECIFIED, port).into(),
+            (Ipv6Addr::UNSPECIFIED, port).into(),
+        ]);
+    }
+    let found = (listen.host.as_str(), port).to_socket_addrs();
+    let mut found: Vec<SocketAddr> = found
+        .map_err(|error| format!("cannot resolve the address {}: {error}", listen.host))?
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+fn bind_one(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        // So that it does not collide with the same port on IPv4.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A thread that serves connections, as the acceptor sees it.
+#[derive(Debug)]
+struct Worker {
+    event_loop: Handle,
+    /// Connections that it serves now.
+    open: AtomicUsize,
+}
+
+/// Serves until the instance is told to stop, or `shutdown` ends. `acceptor` is the calling thread's.
+pub fn run(
+    acceptor: &Runtime,
+    instance: &Arc<Instance>,
+    listeners: Vec<std::net::TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut workers = Vec::new();
+    let mut threads = Vec::new();
+    for index in 0..instance.config.threads {
+        let event_loop = event_loop()?;
+        workers.push(Worker { event_loop: event_loop.handle().clone(), open: AtomicUsize::new(0) });
+        let mut stop = instance.stop.subscribe();
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        threads.push(thread.spawn(move || {
+            // An error means that nobody can say stop any more.
+            let _ = event_loop.block_on(stop.wait_for(|stop| *stop));
+        })?);
+    }
+    let outcome = acceptor.block_on(accept_all(instance, listeners, workers.into(), shutdown));
+    instance.stop();
+    for thread in threads {
+        // A worker that panicked has said so already.
+        let _ = thread.join();
+    }
+    outcome
+}
+
+/// What a thread of the server waits in.
+pub fn event_loop() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Accepts on all listeners until it is time to stop.
+async fn accept_all(
+    instance: &Arc<Instance>,
+    listeners: Vec<std::net::TcpListener>,
+    workers: Arc<[Worker]>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let permits = usize::try_from(instance.config.max_connections).unwrap_or(usize::MAX);
+    let limit = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+    instance.acceptor_counters().total_connections.add(listeners.len() as u64);
+    for listener in listeners {
+        let acceptor = Acceptor {
+            instance: Arc::clone(instance),
+            listener: TcpListener::from_std(listener)?,
+            limit: Arc::clone(&limit),
+            workers: Arc::clone(&workers),
+        };
+        tokio::spawn(acceptor.run());
+    }
+    announce(instance);
+    let mut stop = instance.stop.subscribe();
+    tokio::select! {
+        () = shutdown => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    Ok(())
+}
+
+fn announce(instance: &Instance) {
+    let addrs: Vec<String> = instance.listeners.iter().map(|(_, addr)| addr.to_string()).collect();
+    tracing::info!(
+        "larder {VERSION} listens on {}, {} MB, {} threads",
+        addrs.join(" and "),
+        instance.config.memory_limit_bytes >> 20,
+        instance.config.threads
+    );
+}
+
+/// Accepts on one listener.
+#[derive(Debug)]
+struct Acceptor {
+    instance: Arc<Instance>,
+    listener: TcpListener,
+    /// One permit for each connection that may be open.
+    limit: Arc<Semaphore>,
+    workers: Arc<[Worker]>,
+}
+
+impl Acceptor {
+    async fn run(self) {
+        let mut failing = false;
+        loop {
+            let permit = if self.instance.config.maxconns_fast {
+                None
+            } else {
+                Some(self.wait_for_permit().await)
+            };
+            match self.listener.accept().await {
+                Ok((stream, addr)) => {
+                    failing = false;
+                    self.instance.acceptor_counters().total_connections.increment();
+                    match permit.or_else(|| Arc::clone(&self.limit).try_acquire_owned().ok()) {
+                        Some(permit) => self.deal(stream, addr, permit),
+                        None => self.reject(&stream),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!("cannot accept a connection, trying again: {error}");
+                    }
+                    failing = true;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Accepts nothing until a connection may be open.
+    async fn wait_for_permit(&self) -> OwnedSemaphorePermit {
+        if let Ok(permit) = Arc::clone(&self.limit).try_acquire_owned() {
+            return permit;
+        }
+        let counters = self.instance.acceptor_counters();
+        counters.listen_disabled_num.increment();
+        self.instance.accepting.store(false, Relaxed);
+        let since = Instant::now();
+        let permit = Arc::clone(&self.limit).acquire_owned().await;
+        let waited_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        counters.time_in_listen_disabled_us.add(waited_us);
+        self.instance.accepting.store(true, Relaxed);
+        permit.expect("the semaphore is never closed")
+    }
+
+    /// Says that there are too many, as far as that can be said without waiting.
+    fn reject(&self, stream: &TcpStream) {
+        self.instance.acceptor_counters().rejected_connections.increment();
+        let line = Reject::TooManyConnections.line();
+        if let Err(error) = stream.try_write(line) {
+            tracing::debug!("cannot tell a client that there are too many: {error}");
+        }
+    }
+
+    /// Gives a connection to the worker that has the fewest.
+    fn deal(&self, stream: TcpStream, addr: SocketAddr, permit: OwnedSemaphorePermit) {
+        let open = |index: &usize| self.workers[*index].open.load(Relaxed);
+        let index = (0..self.workers.len()).min_by_key(open).expect("there is a worker");
+        let seat = Seat::take(Arc::clone(&self.workers), index);
+        let instance = Arc::clone(&self.instance);
+        // To be registered with the worker's event loop, it must leave this one.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!("cannot hand over a connection: {error}"),
+        };
+        self.workers[index].event_loop.spawn(async move {
+            let (_permit, _seat) = (permit, seat);
+            if let Err(error) = serve(&instance, &instance.counters[index], stream, addr).await {
+                tracing::debug!(client = %addr, "connection ended: {error}");
+            }
+        });
+    }
+}
+
+async fn serve(
+    instance: &Instance,
+    counters: &Counters,
+    stream: std::net::TcpStream,
+    addr: SocketAddr,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(&stream).set_keepalive(true)?;
+    let listen_addr = stream.local_addr()?;
+    let guest: Guest =
+        instance.clients.enter(stream.as_raw_fd(), addr, listen_addr, instance.clock.now().ms);
+    tracing::debug!(client = %addr, "connected");
+    let stream = TcpStream::from_std(stream)?;
+    Connection::new(instance, counters, stream, guest).serve().await?;
+    tracing::debug!(client = %addr, "closed");
+    Ok(())
+}
+
+/// A connection's place with its worker.
+#[derive(Debug)]
+struct Seat {
+    workers: Arc<[Worker]>,
+    index: usize,
+}
+
+impl Seat {
+    fn take(workers: Arc<[Worker]>, index: usize) -> Self {
+        workers[index].open.fetch_add(1, Relaxed);
+        Self { workers, index }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.workers[self.index].open.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,181 @@
+//! The counters, and the blocks that `stats` answers.
+//!
+//! A counter's field is its STAT name. To add one: a row in the table below, and its increment.
+
+mod general;
+mod items;
+mod settings;
+
+pub use general::general;
+pub use items::{items, slabs};
+pub use settings::settings;
+
+use crate::instance::Instance;
+use larder_protocol::response::write_stat;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that only goes up.
+///
+/// INVARIANT: one thread writes it, any may read it; so an increment needs no locked instruction.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds 1.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds a number.
+    pub fn add(&self, number: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(number), Relaxed);
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// What one thread has counted since the start.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])+ pub $name: Counter,)+
+        }
+
+        /// The sum over all threads.
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+        pub struct Totals {
+            $($(#[$doc])+ pub $name: u64,)+
+        }
+
+        impl Totals {
+            /// Sums what the threads have counted.
+            pub fn sum(threads: &[Counters]) -> Self {
+                let mut sum = Self::default();
+                for thread in threads {
+                    $(sum.$name += thread.$name.0.load(Relaxed);)+
+                }
+                sum
+            }
+
+            /// What was counted since an earlier sum.
+            #[must_use]
+            pub fn since(&self, earlier: &Self) -> Self {
+                Self { $($name: self.$name - earlier.$name,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted, refused ones and our own listeners among them.
+    total_connections,
+    /// Connections refused for being over the limit.
+    rejected_connections,
+    /// Keys asked for by `get` and `gets`.
+    cmd_get,
+    /// Storage commands carried out, whatever came of them.
+    cmd_set,
+    /// `flush_all` commands, refused ones among them.
+    cmd_flush,
+    /// Keys named by `touch`, `gat` and `gats`.
+    cmd_touch,
+    /// Of [`Self::cmd_get`], found.
+    get_hits,
+    /// Of [`Self::cmd_get`], not found.
+    get_misses,
+    /// Of [`Self::get_misses`], there but past their exptime.
+    get_expired,
+    /// Of [`Self::get_misses`], there but flushed.
+    get_flushed,
+    /// `delete` of no item.
+    delete_misses,
+    /// `delete` of an item.
+    delete_hits,
+    /// `incr` of no item.
+    incr_misses,
+    /// `incr` of an item.
+    incr_hits,
+    /// `decr` of no item.
+    decr_misses,
+    /// `decr` of an item.
+    decr_hits,
+    /// `cas` of no item.
+    cas_misses,
+    /// `cas` that stored.
+    cas_hits,
+    /// `cas` of an item that changed since.
+    cas_badval,
+    /// Of [`Self::cmd_touch`], found.
+    touch_hits,
+    /// Of [`Self::cmd_touch`], not found.
+    touch_misses,
+    /// Storage commands refused for the size of the item.
+    store_too_large,
+    /// Storage commands refused for want of memory.
+    store_no_memory,
+    /// Connections closed for being idle.
+    idle_kicks,
+    /// Bytes that came from clients.
+    bytes_read,
+    /// Bytes that went to clients.
+    bytes_written,
+    /// Times that accepting stopped because the connection limit was met.
+    listen_disabled_num,
+    /// Microseconds that accepting has been stopped for.
+    time_in_listen_disabled_us,
+    /// Times that a connection let others go first after `-R` requests.
+    conn_yields,
+}
+
+/// Appends a `STAT` line of anything that can be shown.
+fn stat(out: &mut Vec<u8>, name: &str, value: impl Display) {
+    write_stat(out, name, &value.to_string());
+}
+
+/// `yes` or `no`.
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
+/// `stats conns`: every open connection, then every listener.
+pub fn conns(instance: &Instance, out: &mut Vec<u8>) {
+    let now_ms = instance.clock.now().ms;
+    for client in instance.clients.all() {
+        let fd = client.fd;
+        stat(out, &format!("{fd}:addr"), address(client.addr));
+        stat(out, &format!("{fd}:listen_addr"), address(client.listen_addr));
+        stat(out, &format!("{fd}:state"), client.state().name());
+        let idle_ms = now_ms.saturating_sub(client.last_cmd_ms());
+        stat(out, &format!("{fd}:secs_since_last_cmd"), idle_ms / 1000);
+    }
+    for (fd, addr) in &instance.listeners {
+        stat(out, &format!("{fd}:addr"), address(*addr));
+        stat(out, &format!("{fd}:state"), "conn_listening");
+        stat(out, &format!("{fd}:secs_since_last_cmd"), now_ms / 1000);
+    }
+}
+
+/// An address in memcached's way: `tcp:127.0.0.1:11211`, `tcp6:[::1]:11211`.
+fn address(addr: SocketAddr) -> String {
+    match addr {
+        SocketAddr::V4(addr) => format!("tcp:{addr}"),
+        SocketAddr::V6(addr) => format!("tcp6:[{}]:{}", addr.ip(), addr.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_sum_threads_and_forget_what_was_before() {
+        let threads = [Counters::default(), Counters::default()];
+        threads[0].cmd_get.add(3);
+        let before = Totals::sum(&threads);
+        threads[0].cmd_get.increment();
+        threads[1].cmd_get.increment();
+        let after = Totals::sum(&threads);
+        assert_eq!((after.cmd_get, after.since(&before).cmd_get), (5, 2));
+    }
+}

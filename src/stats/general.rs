@@ -1,0 +1,158 @@
+//! `stats`: memcached's names in memcached's order; what tells of its slabs and its LRU threads is 0.
+
+use super::{Totals, stat};
+use crate::config::{COMPATIBLE_VERSION, VERSION};
+use crate::instance::Instance;
+use crate::server::RESERVED_FDS;
+use nix::sys::resource::{UsageWho, getrusage};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Appends the block.
+pub fn general(instance: &Instance, out: &mut Vec<u8>) {
+    let now = instance.clock.now();
+    let totals = instance.totals();
+    process(instance, out);
+    connections(instance, &totals, out);
+    commands(instance, &totals, out);
+    stat(out, "bytes_read", totals.bytes_read);
+    stat(out, "bytes_written", totals.bytes_written);
+    stat(out, "limit_maxbytes", instance.store.limit_bytes());
+    stat(out, "accepting_conns", u8::from(instance.accepting.load(Relaxed)));
+    stat(out, "listen_disabled_num", totals.listen_disabled_num);
+    stat(out, "time_in_listen_disabled_us", totals.time_in_listen_disabled_us);
+    stat(out, "threads", instance.config.threads);
+    stat(out, "conn_yields", totals.conn_yields);
+    let store = instance.store_stats(now);
+    hash_table(instance.store.shard_count() as u64, store.items_peak, out);
+    for name in [
+        "slab_reassign_rescues",
+        "slab_reassign_chunk_rescues",
+        "slab_reassign_inline_reclaim",
+        "slab_reassign_busy_items",
+        "slab_reassign_busy_deletes",
+        "slab_reassign_busy_nomem",
+        "slab_reassign_last_busy_status",
+        "slab_reassign_running",
+        "slabs_moved",
+        "lru_crawler_running",
+        "lru_crawler_starts",
+        "lru_maintainer_juggles",
+        "malloc_fails",
+        "log_worker_dropped",
+        "log_worker_written",
+        "log_watcher_skipped",
+        "log_watcher_sent",
+        "log_watchers",
+        "unexpected_napi_ids",
+        "round_robin_fallback",
+    ] {
+        stat(out, name, 0);
+    }
+    stat(out, "bytes", store.bytes);
+    stat(out, "curr_items", store.curr_items);
+    stat(out, "total_items", store.total_items);
+    stat(out, "slab_global_page_pool", 0);
+    stat(out, "expired_unfetched", store.expired_unfetched);
+    stat(out, "evicted_unfetched", store.evicted_unfetched);
+    stat(out, "evicted_active", 0);
+    stat(out, "evictions", store.evictions);
+    stat(out, "reclaimed", store.reclaimed);
+    for name in [
+        "crawler_reclaimed",
+        "crawler_items_checked",
+        "lrutail_reflocked",
+        "moves_to_cold",
+        "moves_to_warm",
+        "moves_within_lru",
+        "direct_reclaims",
+        "lru_bumps_dropped",
+    ] {
+        stat(out, name, 0);
+    }
+    // Ours, behind all of memcached's, for readers that go by position.
+    stat(out, "larder_version", VERSION);
+}
+
+fn process(instance: &Instance, out: &mut Vec<u8>) {
+    let now = instance.clock.now();
+    stat(out, "pid", std::process::id());
+    stat(out, "uptime", now.ms / 1000);
+    stat(out, "time", now.unix_ms / 1000);
+    stat(out, "version", COMPATIBLE_VERSION);
+    // The event library; here it is another one.
+    stat(out, "libevent", "tokio");
+    stat(out, "pointer_size", usize::BITS);
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own usage");
+    let (user, system) = (usage.user_time(), usage.system_time());
+    for (name, time) in [("rusage_user", user), ("rusage_system", system)] {
+        stat(out, name, format_args!("{}.{:06}", time.tv_sec(), time.tv_usec()));
+    }
+}
+
+fn connections(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
+    let clients = instance.clients.all();
+    // A listener is a connection too, as memcached counts.
+    let open = clients.len() + instance.listeners.len();
+    stat(out, "max_connections", instance.config.max_connections);
+    stat(out, "curr_connections", open);
+    stat(out, "total_connections", totals.total_connections);
+    stat(out, "rejected_connections", totals.rejected_connections);
+    stat(out, "connection_structures", open);
+    let held = |bytes: usize| (u64::from(bytes > 0), bytes);
+    let (mut responses, mut response_bytes, mut read_bufs, mut read_buf_bytes) = (0, 0, 0, 0);
+    for client in clients {
+        let (count, bytes) = held(client.response_bytes.load(Relaxed));
+        responses += count;
+        response_bytes += bytes;
+        let (count, bytes) = held(client.read_buf_bytes.load(Relaxed));
+        read_bufs += count;
+        read_buf_bytes += bytes;
+    }
+    stat(out, "response_obj_oom", 0);
+    stat(out, "response_obj_count", responses);
+    stat(out, "response_obj_bytes", response_bytes);
+    stat(out, "read_buf_count", read_bufs);
+    stat(out, "read_buf_bytes", read_buf_bytes);
+    stat(out, "read_buf_bytes_free", 0);
+    stat(out, "read_buf_oom", 0);
+    stat(out, "reserved_fds", RESERVED_FDS);
+}
+
+fn commands(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
+    stat(out, "cmd_get", totals.cmd_get);
+    stat(out, "cmd_set", totals.cmd_set);
+    stat(out, "cmd_flush", totals.cmd_flush);
+    stat(out, "cmd_touch", totals.cmd_touch);
+    stat(out, "cmd_meta", 0);
+    stat(out, "get_hits", totals.get_hits);
+    stat(out, "get_misses", totals.get_misses);
+    stat(out, "get_expired", totals.get_expired);
+    stat(out, "get_flushed", totals.get_flushed);
+    stat(out, "delete_misses", totals.delete_misses);
+    stat(out, "delete_hits", totals.delete_hits);
+    stat(out, "incr_misses", totals.incr_misses);
+    stat(out, "incr_hits", totals.incr_hits);
+    stat(out, "decr_misses", totals.decr_misses);
+    stat(out, "decr_hits", totals.decr_hits);
+    stat(out, "cas_misses", totals.cas_misses);
+    stat(out, "cas_hits", totals.cas_hits);
+    stat(out, "cas_badval", totals.cas_badval);
+    stat(out, "touch_hits", totals.touch_hits);
+    stat(out, "touch_misses", totals.touch_misses);
+    stat(out, "store_too_large", totals.store_too_large);
+    stat(out, "store_no_memory", totals.store_no_memory);
+    stat(out, "auth_cmds", 0);
+    stat(out, "auth_errors", 0);
+    if instance.config.idle_timeout_s > 0 {
+        stat(out, "idle_kicks", totals.idle_kicks);
+    }
+}
+
+/// The hash tables double at 7/8 full and never shrink, so their size follows from the most items ever
+/// held. A slot is 16 bytes and a tag.
+fn hash_table(shards: u64, items_peak: u64, out: &mut Vec<u8>) {
+    let slots = shards * (items_peak / shards * 8 / 7).max(3).next_power_of_two();
+    stat(out, "hash_power_level", slots.ilog2());
+    stat(out, "hash_bytes", slots * 17);
+    stat(out, "hash_is_expanding", 0);
+}

@@ -1,0 +1,41 @@
+//! The one memory number: what `-m` allows and what is in use, over all shards.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Bytes allowed and bytes in use.
+///
+/// INVARIANT: `used` never passes `limit`.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+
+    /// Takes `len` bytes; false, and nothing taken, where that would pass the limit.
+    pub(super) fn reserve(&self, len: u64) -> bool {
+        self.used
+            .fetch_update(Relaxed, Relaxed, |used| {
+                used.checked_add(len).filter(|used| *used <= self.limit)
+            })
+            .is_ok()
+    }
+
+    /// Gives back `len` bytes that were taken.
+    pub(super) fn release(&self, len: u64) {
+        let before = self.used.fetch_sub(len, Relaxed);
+        debug_assert!(before >= len, "more given back than taken");
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+}

@@ -1,0 +1,273 @@
+//! One lock domain of the store: a plain single-threaded struct, the lock is one layer up.
+//!
+//! INVARIANT: the order of `items` is the exact order of use; eviction takes the least recently used.
+//! INVARIANT: what `items` costs is reserved in the [`Budget`], neither more nor less.
+
+use super::budget::Budget;
+use super::exptime::{Deadline, Now};
+use super::item::{Death, Item, charge, number_in};
+use super::{Arithmetic, Delta, ItemSize, ItemView, Miss, StoreMode, StoreStats, Stored, Write};
+use lru::LruCache;
+
+/// The moment of one operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Now,
+    /// Of [`super::flush::Flush`].
+    pub(super) generation: u32,
+}
+
+/// This shard has nothing left to evict, and it was not enough.
+#[derive(Debug)]
+pub(super) struct NoRoom;
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    items: LruCache<Box<[u8]>, Item, ahash::RandomState>,
+    evictions_allowed: bool,
+    item_size: ItemSize,
+    /// Counters and sums of this shard; `charged_bytes` is what it holds of the budget.
+    stats: StoreStats,
+}
+
+impl Shard {
+    pub(super) fn new(evictions_allowed: bool, item_size: ItemSize) -> Self {
+        Self {
+            items: LruCache::unbounded_with_hasher(ahash::RandomState::new()),
+            evictions_allowed,
+            item_size,
+            stats: StoreStats::default(),
+        }
+    }
+
+    /// The living item of a key, now the most recently used; a dead one is removed.
+    fn live(&mut self, key: &[u8], at: Moment, budget: &Budget) -> Result<&mut Item, Miss> {
+        let item = self.items.peek(key).ok_or(Miss::Absent)?;
+        if let Some(death) = item.death(at.now, at.generation) {
+            self.remove(key, budget);
+            return Err(match death {
+                Death::Expired => Miss::Expired,
+                Death::Flushed => Miss::Flushed,
+            });
+        }
+        self.items.get_mut(key).ok_or(Miss::Absent)
+    }
+
+    /// Reads an item, giving it a new deadline where one is given.
+    pub(super) fn get<R>(
+        &mut self,
+        key: &[u8],
+        deadline: Option<Deadline>,
+        at: Moment,
+        budget: &Budget,
+        read: impl FnOnce(ItemView<'_>) -> R,
+    ) -> Result<R, Miss> {
+        let item = self.live(key, at, budget)?;
+        item.fetched = true;
+        item.accessed_ms = at.now.ms;
+        if let Some(deadline) = deadline {
+            item.deadline = deadline;
+        }
+        let view = ItemView { value: &item.value, flags: item.flags, cas_unique: item.cas_unique };
+        Ok(read(view))
+    }
+
+    /// Carries out a storage command; the caller has drawn `cas_unique` for it.
+    pub(super) fn store(
+        &mut self,
+        write: &Write<'_>,
+        cas_unique: u64,
+        at: Moment,
+        budget: &Budget,
+    ) -> Result<Stored, NoRoom> {
+        let item_size = self.item_size;
+        let old = self.live(write.key, at, budget).ok();
+        let present = old.is_some();
+        let mut item = Item {
+            value: Box::default(),
+            flags: write.flags,
+            cas_unique,
+            deadline: write.deadline,
+            generation: at.generation,
+            accessed_ms: at.now.ms,
+            fetched: false,
+        };
+        let joined = match (write.mode, old) {
+            (StoreMode::Add, Some(_))
+            | (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => {
+                return Ok(Stored::NotStored);
+            }
+            (StoreMode::Cas(_), None) => return Ok(Stored::NotFound),
+            // 0 is no unique: it is what servers without them show.
+            (StoreMode::Cas(unique), Some(old)) if unique == 0 || unique != old.cas_unique => {
+                return Ok(Stored::Exists);
+            }
+            (StoreMode::Append, Some(old)) => Some((&*old.value, write.value, &*old)),
+            (StoreMode::Prepend, Some(old)) => Some((write.value, &*old.value, &*old)),
+            (StoreMode::Set, _)
+            | (StoreMode::Add, None)
+            | (StoreMode::Replace | StoreMode::Cas(_), Some(_)) => None,
+        };
+        if let Some((front, back, old)) = joined {
+            let joined_len = front.len() + back.len();
+            if item_size.is_over(write.key.len(), old.flags, joined_len) {
+                return Ok(Stored::NotStored);
+            }
+            (item.flags, item.deadline) = (old.flags, old.deadline);
+            item.value = [front, back].concat().into();
+        } else {
+            item.value = write.value.into();
+        }
+        self.put(write.key, present, item, at, budget)?;
+        self.stats.total_items += 1;
+        Ok(Stored::Stored)
+    }
+
+    /// Adds to or subtracts from the number in a value.
+    pub(super) fn arithmetic(
+        &mut self,
+        key: &[u8],
+        delta: Delta,
+        cas_unique: u64,
+        at: Moment,
+        budget: &Budget,
+    ) -> Result<Arithmetic, NoRoom> {
+        let item = match self.live(key, at, budget) {
+            Ok(item) => item,
+            Err(miss) => return Ok(Arithmetic::Miss(miss)),
+        };
+        let Some(old) = number_in(&item.value) else {
+            return Ok(Arithmetic::NonNumeric);
+        };
+        let number = match delta {
+            Delta::Incr(delta) => old.wrapping_add(delta),
+            Delta::Decr(delta) => old.saturating_sub(delta),
+        };
+        let digits = number.to_string();
+        if let Some((front, back)) = item.value.split_at_mut_checked(digits.len()) {
+            // Within the stored width, padded on the right: what memcached's clients know.
+            front.copy_from_slice(digits.as_bytes());
+            back.fill(b' ');
+            item.cas_unique = cas_unique;
+            item.accessed_ms = at.now.ms;
+        } else {
+            let grown = Item {
+                value: digits.into_bytes().into(),
+                flags: item.flags,
+                cas_unique,
+                deadline: item.deadline,
+                generation: at.generation,
+                accessed_ms: at.now.ms,
+                fetched: false,
+            };
+            self.put(key, true, grown, at, budget)?;
+            self.stats.total_items += 1;
+        }
+        Ok(Arithmetic::Number(number))
+    }
+
+    /// Removes a living item.
+    pub(super) fn delete(&mut self, key: &[u8], at: Moment, budget: &Budget) -> bool {
+        self.live(key, at, budget).is_ok() && self.remove(key, budget)
+    }
+
+    /// Puts an item under a key. A key that is `present` is the most recently used one.
+    fn put(
+        &mut self,
+        key: &[u8],
+        present: bool,
+        item: Item,
+        at: Moment,
+        budget: &Budget,
+    ) -> Result<(), NoRoom> {
+        let old_charge = match self.items.peek(key).filter(|_| present) {
+            Some(old) => charge(key.len(), old.value.len()),
+            None => 0,
+        };
+        let new_charge = charge(key.len(), item.value.len());
+        while !budget.reserve(new_charge.saturating_sub(old_charge)) {
+            let key_alone = present && self.items.len() == 1;
+            if key_alone || !self.evict(at, budget) {
+                return Err(NoRoom);
+            }
+        }
+        budget.release(old_charge.saturating_sub(new_charge));
+        self.stats.charged_bytes = self.stats.charged_bytes + new_charge - old_charge;
+        self.stats.bytes += self.item_size.of(key.len(), item.flags, item.value.len());
+        if let Some(old) = self.items.get_mut(key).filter(|_| present) {
+            self.stats.bytes -= self.item_size.of(key.len(), old.flags, old.value.len());
+            *old = item;
+        } else {
+            self.items.put(key.into(), item);
+            self.stats.items_peak = self.stats.items_peak.max(self.items.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Removes a key, dead or alive.
+    pub(super) fn remove(&mut self, key: &[u8], budget: &Budget) -> bool {
+        let Some(item) = self.items.pop(key) else {
+            return false;
+        };
+        self.forget(key.len(), &item, budget);
+        true
+    }
+
+    /// Takes a removed item out of the books.
+    fn forget(&mut self, key_len: usize, item: &Item, budget: &Budget) {
+        let charge = charge(key_len, item.value.len());
+        self.stats.charged_bytes -= charge;
+        self.stats.bytes -= self.item_size.of(key_len, item.flags, item.value.len());
+        budget.release(charge);
+    }
+
+    /// Removes the least recently used item; false where there is none, or it lives and evictions are
+    /// not allowed.
+    pub(super) fn evict(&mut self, at: Moment, budget: &Budget) -> bool {
+        let Some((_, item)) = self.items.peek_lru() else {
+            return false;
+        };
+        let dead = item.death(at.now, at.generation).is_some();
+        if !dead && !self.evictions_allowed {
+            return false;
+        }
+        let Some((key, item)) = self.items.pop_lru() else {
+            return false;
+        };
+        self.forget(key.len(), &item, budget);
+        if dead {
+            self.stats.reclaimed += 1;
+            self.stats.expired_unfetched += u64::from(!item.fetched);
+        } else {
+            self.stats.evictions += 1;
+            self.stats.evicted_unfetched += u64::from(!item.fetched);
+            self.stats.evicted_nonzero += u64::from(item.deadline != Deadline::NEVER);
+            self.stats.evicted_time_s = at.now.ms.saturating_sub(item.accessed_ms) / 1000;
+        }
+        true
+    }
+
+    /// The counters and sums of this shard.
+    pub(super) fn stats(&self, now: Now) -> StoreStats {
+        let tail_ms = self.items.peek_lru().map_or(now.ms, |(_, item)| item.accessed_ms);
+        StoreStats {
+            curr_items: self.items.len() as u64,
+            age_s: now.ms.saturating_sub(tail_ms) / 1000,
+            ..self.stats
+        }
+    }
+
+    /// Recounts everything and compares; what it holds of the budget.
+    pub(super) fn validate(&self) -> u64 {
+        let mut charged = 0;
+        let mut bytes = 0;
+        for (key, item) in &self.items {
+            charged += charge(key.len(), item.value.len());
+            bytes += self.item_size.of(key.len(), item.flags, item.value.len());
+        }
+        assert_eq!(charged, self.stats.charged_bytes, "charged bytes");
+        assert_eq!(bytes, self.stats.bytes, "item bytes");
+        assert!(self.items.len() as u64 <= self.stats.items_peak, "items and their peak");
+        charged
+    }
+}
