@@ -21,6 +21,8 @@ use memchr::memchr;
 /// A line of which more than this has come without its end closes the connection; `get` and `gets`
 /// are exempt.
 pub const UNFINISHED_LINE_LEN_MAX: usize = 2048;
+/// As many spaces may stand before the `get` of such a line.
+const LEADING_SPACES_MAX: usize = 100;
 /// Shortest line, its line end included.
 const LINE_LEN_MIN: usize = 4;
 /// Largest data length that is a length at all.
@@ -82,6 +84,8 @@ pub enum Parsed<'a> {
 pub enum Then {
     /// With the next request.
     Continue,
+    /// With what comes behind the next line end: the refused line has not all come yet.
+    SkipLine,
     /// Not at all: where the next request begins is not known, or it is no memcached client.
     Close,
 }
@@ -139,12 +143,21 @@ fn unfinished_line(input: &[u8]) -> Parsed<'_> {
     if input.len() <= UNFINISHED_LINE_LEN_MAX {
         return Parsed::NeedMore { len_min: input.len() + 1 };
     }
-    if input.starts_with(b"get ") {
-        retrieve(RetrieveVerb::Get, 3)
-    } else if input.starts_with(b"gets ") {
-        retrieve(RetrieveVerb::Gets, 4)
-    } else {
-        Parsed::Refused { reply: None, consumed: input.len(), then: Then::Close }
+    let spaces_len = input.iter().take(LEADING_SPACES_MAX).take_while(|b| **b == b' ').count();
+    let verb = match &input[spaces_len..] {
+        rest if rest.starts_with(b"get ") => Some((RetrieveVerb::Get, 3)),
+        rest if rest.starts_with(b"gets ") => Some((RetrieveVerb::Gets, 4)),
+        _ => None,
+    };
+    match verb {
+        Some((verb, verb_len)) if spaces_len == 0 => retrieve(verb, verb_len),
+        // A line that begins with a space names no command, however it goes on.
+        Some(_) => Parsed::Refused {
+            reply: Some(Reject::UnknownCommand),
+            consumed: input.len(),
+            then: Then::SkipLine,
+        },
+        None => Parsed::Refused { reply: None, consumed: input.len(), then: Then::Close },
     }
 }
 

@@ -50,7 +50,7 @@ impl<'a> Words<'a> {
 
     /// Whether the line looks like the first of an HTTP request.
     pub(crate) fn is_http(&self) -> bool {
-        self.count > 1 && self.last.starts_with(b"HTTP/")
+        self.last.starts_with(b"HTTP/")
     }
 }
 
@@ -87,12 +87,11 @@ pub(crate) fn lenient_flags(word: &[u8]) -> Option<u32> {
     strict_u64(word.strip_prefix(b"+").unwrap_or(word)).map(|flags| flags as u32)
 }
 
-/// An exptime as the storage commands read it: a plus is allowed.
+/// An exptime as the storage commands read it: a plus is allowed, and so is a negative number in the
+/// unsigned form in which libmemcached sends it (4294967295 is -1).
 pub(crate) fn lenient_exptime(word: &[u8]) -> Option<i32> {
-    match word.strip_prefix(b"+") {
-        Some(digits) => strict_u64(digits)?.try_into().ok(),
-        None => strict_i32(word),
-    }
+    let digits = word.strip_prefix(b"+").unwrap_or(word);
+    strict_u32(digits).map(u32::cast_signed).or_else(|| strict_i32(word))
 }
 
 #[cfg(test)]
@@ -139,6 +138,9 @@ mod tests {
         assert_eq!(lenient_exptime(b"+5"), Some(5));
         assert_eq!(lenient_exptime(b"-5"), Some(-5));
         assert_eq!(lenient_exptime(b"+-5"), None);
+        assert_eq!(lenient_exptime(b"2147483648"), Some(i32::MIN));
+        assert_eq!(lenient_exptime(b"4294967295"), Some(-1));
         assert_eq!(lenient_exptime(b"4294967296"), None);
+        assert_eq!(lenient_exptime(b"-2147483649"), None);
     }
 }

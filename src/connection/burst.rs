@@ -130,6 +130,10 @@ impl Session {
                 }
                 match then {
                     Then::Continue => self.skip(consumed, rest.len()),
+                    Then::SkipLine => {
+                        self.position = Position::Line;
+                        Step::on(consumed)
+                    }
                     Then::Close => {
                         let consumed = consumed.min(rest.len());
                         Step { consumed, next: Some(Next::Close) }

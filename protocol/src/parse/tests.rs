@@ -41,6 +41,7 @@ fn storage_commands() {
         ("replace k 4294967295 +9 2\r\nxy\r\n", stored(StoreVerb::Replace, u32::MAX, 9, false)),
         ("append k 4294967296 0 2\r\nxy\r\n", stored(StoreVerb::Append, 0, 0, false)),
         ("prepend k 0 2147483647 2\r\nxy\r\n", stored(StoreVerb::Prepend, 0, i32::MAX, false)),
+        ("set k 0 4294967295 2\r\nxy\r\n", stored(StoreVerb::Set, 0, -1, false)),
         (
             "cas k 0 0 2 18446744073709551615\r\nxy\r\n",
             stored(StoreVerb::Cas(u64::MAX), 0, 0, false),
@@ -161,6 +162,7 @@ fn refusals_of_a_line() {
         assert_eq!(refused(line.as_bytes()), (expected, line.len(), Then::Continue), "{line:?}");
     }
     assert_eq!(refused(b"GET / HTTP/1.1\r\n"), (None, 16, Then::Close));
+    assert_eq!(refused(b"HTTP/1.1\r\n"), (None, 10, Then::Close));
 }
 
 #[test]
@@ -172,7 +174,8 @@ fn refusals_of_a_store_skip_its_block() {
         (line("k", "-1 0 5"), Some(Reject::BadLine)),
         (line("k", "x 0 5"), Some(Reject::BadLine)),
         (line("k", "0 x 5"), Some(Reject::BadLine)),
-        (line("k", "0 2147483648 5"), Some(Reject::BadLine)),
+        (line("k", "0 4294967296 5"), Some(Reject::BadLine)),
+        (line("k", "0 -2147483649 5"), Some(Reject::BadLine)),
         (line(&long_key, "0 0 5 noreply"), None),
         ("cas k 0 0 5\r\n".to_owned(), Some(Reject::BadLine)),
         ("cas k 0 0 5 x\r\n".to_owned(), Some(Reject::BadLine)),
@@ -237,7 +240,7 @@ fn the_item_size_limit_has_two_sides() {
 fn a_line_without_end_is_bounded_unless_it_is_a_get() {
     let line =
         |head: &str, len: usize| format!("{head}{}", "x ".repeat(len)).into_bytes()[..len].to_vec();
-    for head in ["gat 0 ", "set ", "delete ", " get ", "GET ", "xgets "] {
+    for head in ["gat 0 ", "set ", "delete ", "GET ", "xgets "] {
         assert_eq!(parse(&line(head, 2048), LIMITS), Parsed::NeedMore { len_min: 2049 });
         assert_eq!(refused(&line(head, 2049)), (None, 2049, Then::Close));
         // The same line with its end is as good as any.
@@ -246,6 +249,11 @@ fn a_line_without_end_is_bounded_unless_it_is_a_get() {
             parse(&whole, LIMITS),
             Parsed::Refused { reply: None, .. } | Parsed::NeedMore { .. }
         ));
+    }
+    for (spaces, then) in [(1, Then::SkipLine), (100, Then::SkipLine), (101, Then::Close)] {
+        let line = line(&format!("{}get ", " ".repeat(spaces)), 2049);
+        let reply = (then == Then::SkipLine).then_some(Reject::UnknownCommand);
+        assert_eq!(refused(&line), (reply, 2049, then), "{spaces} spaces");
     }
     for (head, consumed) in [("get ", 3), ("gets ", 4)] {
         assert_eq!(parse(&line(head, 2048), LIMITS), Parsed::NeedMore { len_min: 2049 });

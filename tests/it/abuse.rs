@@ -1,0 +1,216 @@
+//! What an enemy, or a broken client, may do without harm to anyone but itself.
+
+use crate::client::Client;
+use crate::larder;
+use crate::process::Server;
+use std::fmt::Write;
+use std::io::Read;
+use std::time::Duration;
+
+/// What the process may take beside its `-m 64`: code, threads, buffers of a few clients.
+const RSS_BESIDE_ITEMS_KIB_MAX: u64 = 24 * 1024;
+
+/// Resident memory of the server, in KiB.
+fn rss_kib(server: &Server) -> u64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident size");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+/// Another client is served as if nothing were.
+#[track_caller]
+fn assert_others_are_served(server: &Server) {
+    let mut other = Client::connect(server);
+    other.ask(
+        "set other 0 0 2\r\nok\r\nget other\r\n",
+        "STORED\r\nVALUE other 0 2\r\nok\r\nEND\r\n",
+    );
+}
+
+#[test]
+fn a_line_without_end_is_cut_off() {
+    let server = larder(&[]);
+    let mut client = Client::connect(&server);
+    // A gigabyte, if it were let.
+    let chunk = vec![b'a'; 1 << 20];
+    let sent = (0..1024).take_while(|_| client.try_send(&chunk).is_ok()).count();
+    assert!(sent < 100, "cut off after {sent} MiB");
+    client.assert_closed();
+    assert!(rss_kib(&server) < RSS_BESIDE_ITEMS_KIB_MAX);
+    assert_others_are_served(&server);
+}
+
+#[test]
+fn a_key_without_end_is_refused_and_skipped() {
+    let server = larder(&[]);
+    let mut client = Client::connect(&server);
+    client.send("get ");
+    for _ in 0..200 {
+        client.send(vec![b'k'; 1 << 20]);
+    }
+    client.ask("\r\nversion\r\n", "CLIENT_ERROR bad command line format\r\nVERSION 1.6.45\r\n");
+    assert!(rss_kib(&server) < RSS_BESIDE_ITEMS_KIB_MAX);
+}
+
+#[test]
+fn a_get_without_end_costs_no_memory() {
+    let server = larder(&[]);
+    let mut client = Client::connect(&server);
+    client.send("get");
+    let keys = format!(" {}", "k".repeat(250)).repeat(4000);
+    for _ in 0..50 {
+        client.send(&keys);
+        assert!(rss_kib(&server) < RSS_BESIDE_ITEMS_KIB_MAX);
+    }
+    client.ask("\r\n", "END\r\n");
+    assert_eq!(client.stat("get_misses"), 200_000);
+}
+
+#[test]
+fn a_declared_length_costs_no_memory() {
+    let server = larder(&["-m", "2048", "-I", "1g"]);
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(&server)).collect();
+    for client in &mut clients {
+        client.send("set k 0 0 1073741000\r\n");
+    }
+    assert_others_are_served(&server);
+    assert!(rss_kib(&server) < RSS_BESIDE_ITEMS_KIB_MAX);
+    for length in
+        ["9223372036854775808", "9223372036854775807", "18446744073709551615", "2147483646", "-1"]
+    {
+        let mut client = Client::connect(&server);
+        client.ask(format!("set k 0 0 {length}\r\n"), "CLIENT_ERROR bad command line format\r\n");
+        client.assert_closed();
+    }
+}
+
+#[test]
+fn half_a_request_waits_alone() {
+    let server = larder(&["-t", "1"]);
+    let halves =
+        ["g", "get", "get k", "set k 0 0 5", "set k 0 0 5\r\nab", "set k 0 0 5\r\nabcde\r"];
+    let mut waiting: Vec<Client> = halves.iter().map(|_| Client::connect(&server)).collect();
+    for (client, half) in waiting.iter_mut().zip(halves) {
+        client.send(half);
+    }
+    assert_others_are_served(&server);
+    for (client, rest) in waiting[3..].iter_mut().zip(["\r\nabcde\r\n", "cde\r\n", "\n"]) {
+        client.ask(rest, "STORED\r\n");
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_is_not_read() {
+    let server = larder(&["-t", "1"]);
+    let value = "v".repeat(1_000_000);
+    Client::connect(&server).ask(format!("set k 0 0 1000000\r\n{value}\r\n"), "STORED\r\n");
+    let mut deaf = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::connect(&server);
+        client.stream().set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        // Goes on until the server stops taking more.
+        let requests = "get k k k k k k k k k k\r\n".repeat(1000);
+        let stuck = (0..1000).any(|_| client.try_send(&requests).is_err());
+        assert!(stuck, "the server reads on while its replies are not taken");
+        deaf.push(client);
+    }
+    let rss = rss_kib(&server);
+    assert!(rss < RSS_BESIDE_ITEMS_KIB_MAX + 20 * 2048, "{rss} KiB");
+    assert_others_are_served(&server);
+}
+
+#[test]
+fn vanishing_clients_leave_the_server_whole() {
+    let server = larder(&[]);
+    let request = format!("set k 0 0 3000\r\n{}\r\nget k\r\n", "v".repeat(3000));
+    for cut in (0..request.len()).step_by(37) {
+        Client::connect(&server).send(&request[..cut]);
+    }
+    assert_others_are_served(&server);
+}
+
+#[test]
+fn random_bytes_do_no_harm() {
+    let server = larder(&["-vv"]);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let words: [&[u8]; 20] = [
+        b"get ",
+        b"set ",
+        b"k ",
+        b"0 ",
+        b"-1 ",
+        b"1 ",
+        b"5",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"gat ",
+        b"cas ",
+        b"noreply",
+        b"incr ",
+        b"99999999999999999999 ",
+        b"stats ",
+        b"detail ",
+        b" ",
+        b"\0",
+        b"\xff\x80",
+    ];
+    for _ in 0..300 {
+        let mut session = Vec::new();
+        for _ in 0..next() % 60 {
+            match next() % 8 {
+                0 => session.extend_from_slice(&next().to_le_bytes()),
+                _ => session.extend_from_slice(words[(next() % 20) as usize]),
+            }
+        }
+        let mut client = Client::connect(&server);
+        // The server may close before it has taken all.
+        let _ = client.try_send(&session);
+        let _ = client.stream().shutdown(std::net::Shutdown::Write);
+        let _ = client.stream().take(1 << 20).read_to_end(&mut Vec::new());
+    }
+    assert_others_are_served(&server);
+    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
+}
+
+/// What is held stays under `-m` by the server's own books. The process takes more: an allocator that has
+/// to fit ever other sizes into its holes loses up to as much again, whichever one it is (glibc, jemalloc
+/// and mimalloc were tried). A steady size shows the difference.
+#[test]
+fn memory_stays_bounded_when_sizes_drift() {
+    let server = larder(&["-m", "64"]);
+    let mut client = Client::connect(&server);
+    let mut number = 0_u32;
+    for (value_len, megabytes, rss_mib_max) in [
+        (60, 60, 64 + 24),
+        (400, 100, 192),
+        (4_000, 100, 192),
+        (100_000, 100, 192),
+        (900_000, 100, 192),
+        (60, 30, 192),
+    ] {
+        let value = "v".repeat(value_len);
+        let mut burst = String::new();
+        for _ in 0..(megabytes << 20) / value_len {
+            number += 1;
+            write!(burst, "set key{number:010} 0 0 {value_len} noreply\r\n{value}\r\n")
+                .expect("a string");
+            if burst.len() > 1 << 20 {
+                client.send(&burst);
+                burst.clear();
+            }
+        }
+        client.ask(format!("{burst}version\r\n"), "VERSION 1.6.45\r\n");
+        let rss = rss_kib(&server);
+        assert!(rss < rss_mib_max * 1024, "{rss} KiB after values of {value_len}");
+        assert!(client.stat("bytes") < 64 << 20);
+    }
+    assert!(client.stat("evictions") > 100_000);
+}

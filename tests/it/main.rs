@@ -1,0 +1,42 @@
+//! Larder as its clients and its operator meet it: the program itself, over sockets.
+//!
+//! Each test starts the servers that it needs, on free ports. What a test needs beside the program
+//! (memcached, clients, a database) is installed by `tests/run`; without it the test says `SKIPPED` and
+//! passes, except under `tests/run`, where nothing may be skipped (`LARDER_TEST_ALL=1`).
+
+mod abuse;
+mod client;
+mod clients;
+mod connections;
+mod options;
+mod process;
+mod script;
+mod stats;
+
+use process::{DEADLINE, Server};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The program under test.
+const LARDER: &str = env!("CARGO_BIN_EXE_larder");
+
+/// A running Larder with these options.
+fn larder(args: &[&str]) -> Server {
+    Server::start(Path::new(LARDER), args)
+}
+
+/// Returns once something has become true; fails when it does not.
+#[track_caller]
+fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Says loudly that a test cannot run here; fails where none may be skipped.
+fn skipped(why: &str) {
+    assert!(std::env::var_os("LARDER_TEST_ALL").is_none(), "nothing may be skipped, but: {why}");
+    eprintln!("SKIPPED: {why}");
+}
