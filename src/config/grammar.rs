@@ -166,7 +166,7 @@ pub(super) struct Options {
     #[arg(long = "logfile", value_name = "FILE", help_heading = PROCESS)]
     pub(super) log_file: Option<PathBuf>,
 
-    /// Log more: -v, -vv also the commands, -vvv also what happens inside
+    /// Log more: -v, -vv also the commands, -vvv the same
     #[arg(short = 'v', long = "verbose", help_heading = PROCESS, action = ArgAction::Count)]
     pub(super) verbosity: u8,
 
