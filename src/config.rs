@@ -57,15 +57,7 @@ pub struct ConfigError(String);
 impl ConfigError {
     /// A sentence may quote what the user wrote, so control characters are shown escaped.
     fn new(sentence: impl AsRef<str>) -> ConfigError {
-        let mut line = String::new();
-        for c in sentence.as_ref().chars() {
-            if c.is_control() {
-                line.extend(c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
-        ConfigError(line)
+        ConfigError(crate::sentence::one_line(sentence.as_ref()))
     }
 }
 

@@ -1,7 +1,9 @@
 //! One client: read, answer all that is complete, write once.
 //!
 //! INVARIANT: nothing is read while replies wait to be sent, so a client that does not read is not
-//! served, and costs no more than one read and one reply buffer.
+//! served.
+//! INVARIANT: a connection costs at most its read buffer, which holds one request (a value of `-I` at
+//! most) or is small, and its reply buffer, which holds 64 KiB and one value more.
 
 pub mod burst;
 
@@ -19,7 +21,7 @@ use tokio::net::TcpStream;
 
 /// The least room that a read is given, in bytes.
 const READ_LEN_MIN: usize = 16 * 1024;
-/// A buffer that grew past this is given back once it is empty.
+/// A buffer that grew past this is given back once it is not needed any more.
 const IDLE_BUFFER_LEN_MAX: usize = 64 * 1024;
 /// How much is read, and for how long, from a client that was told that it is over.
 const LINGER_LEN_MAX: usize = 1 << 20;
@@ -34,6 +36,9 @@ pub struct Connection<'a> {
     stream: TcpStream,
     session: Session,
     input: BytesMut,
+    /// What `input` may have allocated since it was last made anew; its own capacity forgets what has
+    /// been consumed.
+    input_allocated: usize,
     out: Vec<u8>,
 }
 
@@ -52,6 +57,7 @@ impl<'a> Connection<'a> {
             stream,
             session: Session::default(),
             input: BytesMut::new(),
+            input_allocated: 0,
             out: Vec::new(),
         }
     }
@@ -70,9 +76,10 @@ impl<'a> Connection<'a> {
             match progress.next {
                 Next::Yield => tokio::task::yield_now().await,
                 Next::Flush => self.flush().await?,
+                Next::Quit => return self.flush().await,
                 Next::Close => {
                     self.flush().await?;
-                    return self.linger().await;
+                    return linger(&mut self.stream).await;
                 }
                 Next::Read { len_min } => {
                     self.flush().await?;
@@ -108,12 +115,14 @@ impl<'a> Connection<'a> {
             (false, true) => State::Read,
             (false, false) => State::Nread,
         });
-        if self.input.is_empty() && self.input.capacity() > IDLE_BUFFER_LEN_MAX {
-            self.input = BytesMut::new();
+        if self.input_allocated > IDLE_BUFFER_LEN_MAX && len_min <= READ_LEN_MIN {
+            self.input = BytesMut::from(&self.input[..]);
+            self.input_allocated = 0;
         }
         while self.input.len() < len_min {
             self.input.reserve(READ_LEN_MIN);
-            self.guest.read_buf_bytes.store(self.input.capacity(), Relaxed);
+            self.input_allocated = self.input_allocated.max(self.input.capacity());
+            self.guest.read_buf_bytes.store(self.input_allocated, Relaxed);
             let Some(len) = self.read().await? else {
                 self.counters.idle_kicks.increment();
                 tracing::debug!(client = %self.guest.addr, "closing: idle for too long");
@@ -127,25 +136,6 @@ impl<'a> Connection<'a> {
         Ok(true)
     }
 
-    /// Closes our side and waits a little for the client's: closing with unread bytes would take the
-    /// last reply away from a client that is still sending.
-    async fn linger(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        self.input = BytesMut::with_capacity(READ_LEN_MIN);
-        let drain = async {
-            let mut drained_len = 0;
-            while drained_len < LINGER_LEN_MAX {
-                self.input.clear();
-                match self.stream.read_buf(&mut self.input).await? {
-                    0 => break,
-                    len => drained_len += len,
-                }
-            }
-            Ok(())
-        };
-        tokio::time::timeout(LINGER_TIME_MAX, drain).await.unwrap_or(Ok(()))
-    }
-
     /// One read; `None` when nothing came in the time that a client may be idle.
     async fn read(&mut self) -> io::Result<Option<usize>> {
         let read = self.stream.read_buf(&mut self.input);
@@ -157,4 +147,23 @@ impl<'a> Connection<'a> {
             }
         }
     }
+}
+
+/// Closes our side and waits a little for the client's: closing with unread bytes would take the last
+/// reply away from a client that is still sending.
+pub async fn linger(stream: &mut TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let drain = async {
+        let mut scrap = BytesMut::with_capacity(READ_LEN_MIN);
+        let mut drained_len = 0;
+        while drained_len < LINGER_LEN_MAX {
+            scrap.clear();
+            match stream.read_buf(&mut scrap).await? {
+                0 => break,
+                len => drained_len += len,
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(LINGER_TIME_MAX, drain).await.unwrap_or(Ok(()))
 }

@@ -20,6 +20,7 @@ pub mod instance;
 pub mod log;
 pub mod prefixes;
 pub mod process;
+mod sentence;
 pub mod server;
 pub mod stats;
 pub mod store;

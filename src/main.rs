@@ -32,16 +32,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything that can fail for a reason that the operator must know fails before [`server::run`].
+/// What can fail for a reason that the operator must know fails before [`detach`].
 fn serve(mut config: Config) -> Result<(), String> {
     let listeners = server::bind(&config)?;
     let bound = addresses(&listeners).map_err(|error| error.to_string())?;
-    detach(&mut config)?;
+    for path in [&mut config.pid_file, &mut config.port_file] {
+        absolute(path)?;
+    }
     let log = Log::start(config.verbosity, config.log_file.as_deref())?;
     if !config.without_effect.is_empty() {
         tracing::warn!("without effect here: {}", config.without_effect.join(", "));
     }
-    let pid_file = prepare_process(&config).map_err(|error| error.to_string())?;
+    let pid_file = prepare_process(&config, listeners.len()).map_err(|error| error.to_string())?;
+    if config.daemon {
+        detach(&config, pid_file.as_ref()).map_err(|error| error.to_string())?;
+    }
     let event_loop = server::event_loop().map_err(|error| error.to_string())?;
     let signals = {
         let _entered = event_loop.enter();
@@ -64,22 +69,14 @@ fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<(RawFd, SocketAddr)>> 
     listeners.iter().map(|listener| Ok((listener.as_raw_fd(), listener.local_addr()?))).collect()
 }
 
-/// Goes into the background, where that is asked for.
-fn detach(config: &mut Config) -> Result<(), String> {
-    if !config.daemon {
-        return Ok(());
-    }
-    for path in [&mut config.pid_file, &mut config.log_file, &mut config.port_file] {
-        absolute(path)?;
-    }
-    let keep_streams = config.verbosity > 0 && config.log_file.is_none();
-    process::detach(config.coredumps, keep_streams).map_err(|error| error.to_string())
-}
-
 /// Takes what only root may take, stops being root, and leaves the process id.
-fn prepare_process(config: &Config) -> Result<Option<PidFile>, ProcessError> {
-    let needed = u64::from(config.max_connections) + server::RESERVED_FDS;
-    if let Err(error) = process::raise_open_file_limit(needed) {
+fn prepare_process(
+    config: &Config,
+    listener_count: usize,
+) -> Result<Option<PidFile>, ProcessError> {
+    let reserved = server::reserved_fds(config.threads, listener_count);
+    if let Err(error) = process::raise_open_file_limit(u64::from(config.max_connections) + reserved)
+    {
         tracing::warn!("{error}");
     }
     if config.lock_memory {
@@ -92,6 +89,16 @@ fn prepare_process(config: &Config) -> Result<Option<PidFile>, ProcessError> {
         process::enable_coredumps()?;
     }
     config.pid_file.as_deref().map(PidFile::write).transpose()
+}
+
+/// Goes into the background, and does again what a new process must.
+fn detach(config: &Config, pid_file: Option<&PidFile>) -> Result<(), ProcessError> {
+    let keep_streams = config.verbosity > 0 && config.log_file.is_none();
+    process::detach(config.coredumps, keep_streams)?;
+    if config.lock_memory {
+        process::lock_memory()?;
+    }
+    pid_file.map_or(Ok(()), PidFile::update)
 }
 
 /// Makes a path hold after the working directory changed.

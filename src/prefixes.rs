@@ -5,8 +5,10 @@
 use ahash::RandomState;
 use dashmap::DashMap;
 use dashmap::mapref::one::RefMut;
+use parking_lot::RwLock;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// As many prefixes as are counted; later ones are not.
 pub const PREFIX_COUNT_MAX: usize = 65_536;
@@ -25,8 +27,9 @@ struct Counts {
 pub struct Prefixes {
     delimiter: u8,
     enabled: AtomicBool,
-    count: AtomicUsize,
-    table: DashMap<Box<[u8]>, Counts, RandomState>,
+    table: DashMap<Arc<[u8]>, Counts, RandomState>,
+    /// The keys of the table in the order in which they came, so that a dump may stop and go on.
+    order: RwLock<Vec<Arc<[u8]>>>,
 }
 
 impl Prefixes {
@@ -35,8 +38,8 @@ impl Prefixes {
         Self {
             delimiter,
             enabled: AtomicBool::new(enabled),
-            count: AtomicUsize::new(0),
             table: DashMap::with_hasher(RandomState::new()),
+            order: RwLock::default(),
         }
     }
 
@@ -52,8 +55,9 @@ impl Prefixes {
 
     /// Forgets all prefixes.
     pub fn clear(&self) {
+        let mut order = self.order.write();
         self.table.clear();
-        self.count.store(0, Relaxed);
+        order.clear();
     }
 
     /// Counts a read of a key.
@@ -78,21 +82,28 @@ impl Prefixes {
         }
     }
 
-    /// Appends a `PREFIX` line for each, in the order of their bytes.
-    pub fn dump(&self, out: &mut Vec<u8>) {
-        let mut rows: Vec<(Box<[u8]>, Counts)> =
-            self.table.iter().map(|row| (row.key().clone(), *row.value())).collect();
-        rows.sort_unstable_by(|left, right| left.0.cmp(&right.0));
-        for (prefix, Counts { get, hit, set, del }) in rows {
+    /// Appends a `PREFIX` line for each prefix from number `next` on, in the order in which they came,
+    /// until `out` has this length. The number to go on with; `None` when that was all.
+    pub fn dump(&self, next: usize, out: &mut Vec<u8>, len_max: usize) -> Option<usize> {
+        let order = self.order.read();
+        for (index, prefix) in order.iter().enumerate().skip(next) {
+            if out.len() >= len_max {
+                return Some(index);
+            }
+            let Some(counts) = self.table.get(prefix) else {
+                continue;
+            };
+            let Counts { get, hit, set, del } = *counts;
             out.extend_from_slice(b"PREFIX ");
-            out.extend_from_slice(&prefix);
+            out.extend_from_slice(prefix);
             write!(out, " get {get} hit {hit} set {set} del {del}\r\n")
                 .expect("a vector takes every write");
         }
+        None
     }
 
     /// The counts to add to, where the key has a prefix and there is room for it.
-    fn counts(&self, key: &[u8]) -> Option<RefMut<'_, Box<[u8]>, Counts>> {
+    fn counts(&self, key: &[u8]) -> Option<RefMut<'_, Arc<[u8]>, Counts>> {
         if !self.is_enabled() {
             return None;
         }
@@ -100,10 +111,16 @@ impl Prefixes {
         if let Some(counts) = self.table.get_mut(prefix) {
             return Some(counts);
         }
-        self.count
-            .fetch_update(Relaxed, Relaxed, |count| (count < PREFIX_COUNT_MAX).then_some(count + 1))
-            .ok()?;
-        Some(self.table.entry(prefix.into()).or_default())
+        let mut order = self.order.write();
+        if !self.table.contains_key(prefix) {
+            if order.len() == PREFIX_COUNT_MAX {
+                return None;
+            }
+            let prefix: Arc<[u8]> = prefix.into();
+            order.push(Arc::clone(&prefix));
+            self.table.insert(prefix, Counts::default());
+        }
+        self.table.get_mut(prefix)
     }
 }
 
@@ -113,7 +130,7 @@ mod tests {
 
     fn dump(prefixes: &Prefixes) -> String {
         let mut out = Vec::new();
-        prefixes.dump(&mut out);
+        assert_eq!(prefixes.dump(0, &mut out, usize::MAX), None);
         String::from_utf8(out).expect("text")
     }
 
@@ -127,9 +144,9 @@ mod tests {
         prefixes.record_set(b"plain");
         assert_eq!(
             dump(&prefixes),
-            "PREFIX  get 0 hit 0 set 0 del 1\r\n\
+            "PREFIX user get 2 hit 1 set 0 del 0\r\n\
              PREFIX book get 0 hit 0 set 1 del 0\r\n\
-             PREFIX user get 2 hit 1 set 0 del 0\r\n"
+             PREFIX  get 0 hit 0 set 0 del 1\r\n"
         );
         prefixes.enable(false);
         prefixes.record_set(b"user:3");
@@ -146,6 +163,15 @@ mod tests {
             prefixes.record_set(format!("{number}:").as_bytes());
         }
         assert_eq!(prefixes.table.len(), PREFIX_COUNT_MAX);
+        // A dump in pieces is the same dump.
+        let (mut pieces, mut next) = (Vec::new(), Some(0));
+        while let Some(from) = next {
+            let mut piece = Vec::new();
+            next = prefixes.dump(from, &mut piece, 1000);
+            assert!(piece.len() < 1100);
+            pieces.append(&mut piece);
+        }
+        assert_eq!(pieces, dump(&prefixes).into_bytes());
         prefixes.record_set(b"0:");
         assert!(dump(&prefixes).starts_with("PREFIX 0 get 0 hit 0 set 2 del 0\r\n"));
     }

@@ -5,12 +5,12 @@
 //! beyond their addresses, or of the store; decides nothing, its caller does.
 //!
 //! The order that works, where the steps apply:
-//! 1. [`detach`], while there is one thread only; relative paths point elsewhere afterwards;
-//! 2. [`raise_open_file_limit`] and [`lock_memory`], which root may do better;
-//! 3. [`drop_privileges`], after binding ports that only root may bind;
-//! 4. [`enable_coredumps`], since a change of user turns core files off;
-//! 5. [`PidFile::write`] and [`write_port_file`], so that the final user owns the files and may
-//!    remove them.
+//! 1. [`raise_open_file_limit`] and [`lock_memory`], which root may do better;
+//! 2. [`drop_privileges`], after binding ports that only root may bind;
+//! 3. [`enable_coredumps`], since a change of user turns core files off;
+//! 4. [`PidFile::write`], so that the final user owns the file and may remove it;
+//! 5. [`detach`], while there is one thread only: what fails before it fails where the user sees it. Relative
+//!    paths point elsewhere afterwards, [`PidFile::update`] and [`lock_memory`] are due again.
 //!
 //! INVARIANT: the files appear under their names with their whole content, or not at all.
 
@@ -39,15 +39,7 @@ impl ProcessError {
 
     /// A sentence may quote a name or a path, so control characters are shown escaped.
     fn sentence(sentence: &str) -> ProcessError {
-        let mut line = String::new();
-        for c in sentence.chars() {
-            if c.is_control() {
-                line.extend(c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
-        ProcessError(line)
+        ProcessError(crate::sentence::one_line(sentence))
     }
 }
 
@@ -96,11 +88,17 @@ impl PidFile {
         if let Some(pid) = running_owner(path) {
             tracing::warn!("the pid file {} names process {pid}, which is running", path.display());
         }
+        let file = PidFile { path: path.to_owned() };
+        file.update()?;
+        Ok(file)
+    }
+
+    /// Writes the id of this process again, which [`detach`] has changed.
+    pub fn update(&self) -> Result<(), ProcessError> {
         let own = std::process::id();
-        replace_file(path, &format!(".{own}.tmp"), &format!("{own}\n")).map_err(|error| {
-            ProcessError::new(format_args!("write the pid file {}", path.display()), error)
-        })?;
-        Ok(PidFile { path: path.to_owned() })
+        replace_file(&self.path, &format!(".{own}.tmp"), &format!("{own}\n")).map_err(|error| {
+            ProcessError::new(format_args!("write the pid file {}", self.path.display()), error)
+        })
     }
 }
 

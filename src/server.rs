@@ -7,7 +7,7 @@
 
 use crate::clients::Guest;
 use crate::config::{Config, Listen, VERSION};
-use crate::connection::Connection;
+use crate::connection::{Connection, linger};
 use crate::instance::Instance;
 use crate::stats::Counters;
 use larder_protocol::Reject;
@@ -18,29 +18,63 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// File descriptors kept for other things than connections.
-pub const RESERVED_FDS: u64 = 64;
+/// As many refused connections are given time to hear why.
+const REFUSED_COUNT_MAX: usize = 32;
+/// File descriptors for other things than connections and threads: refused connections, the standard streams, the
+/// log, signals.
+const OTHER_FDS: u64 = REFUSED_COUNT_MAX as u64 + 32;
+/// What the event loop of a thread takes.
+const FDS_PER_THREAD: u64 = 4;
 /// How long accepting rests after it failed, out of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// File descriptors kept for other things than connections.
+pub fn reserved_fds(threads: usize, listener_count: usize) -> u64 {
+    OTHER_FDS + FDS_PER_THREAD * (threads as u64 + 1) + listener_count as u64
+}
 
 /// Binds every address that the configuration names.
 ///
 /// The error is one sentence that names the address.
 pub fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, String> {
     let mut listeners = Vec::new();
+    let mut named = Vec::new();
     for listen in &config.listen {
-        let port = listen.port.unwrap_or(config.port);
-        for addr in addresses(listen, port)? {
-            let listener = bind_one(addr, config.backlog);
-            listeners.push(listener.map_err(|error| format!("cannot listen on {addr}: {error}"))?);
+        let mut failed = None;
+        let mut bound_any = false;
+        for addr in addresses(listen, listen.port.unwrap_or(config.port))? {
+            // The same address by two names; port 0 is another port each time.
+            if addr.port() != 0 && named.contains(&addr) {
+                bound_any = true;
+                continue;
+            }
+            named.push(addr);
+            match bind_one(addr, config.backlog) {
+                Ok(listener) => {
+                    bound_any = true;
+                    listeners.push(listener);
+                }
+                // A name may stand for an address family that this machine does not have.
+                Err(error) if is_unavailable(&error) => failed = Some((addr, error)),
+                Err(error) => return Err(format!("cannot listen on {addr}: {error}")),
+            }
+        }
+        if let (false, Some((addr, error))) = (bound_any, failed) {
+            return Err(format!("cannot listen on {addr}: {error}"));
         }
     }
     Ok(listeners)
+}
+
+fn is_unavailable(error: &io::Error) -> bool {
+    let no_family = nix::errno::Errno::EAFNOSUPPORT as i32;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
 }
 
 fn addresses(listen: &Listen, port: u16) -> Result<Vec<SocketAddr>, String> {
@@ -120,18 +154,18 @@ async fn accept_all(
     workers: Arc<[Worker]>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let permits = usize::try_from(instance.config.max_connections).unwrap_or(usize::MAX);
-    let limit = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
     instance.acceptor_counters().total_connections.add(listeners.len() as u64);
-    for listener in listeners {
-        let acceptor = Acceptor {
-            instance: Arc::clone(instance),
-            listener: TcpListener::from_std(listener)?,
-            limit: Arc::clone(&limit),
-            workers: Arc::clone(&workers),
-        };
-        tokio::spawn(acceptor.run());
-    }
+    let listeners: io::Result<Vec<TcpListener>> =
+        listeners.into_iter().map(TcpListener::from_std).collect();
+    let permits = usize::try_from(instance.config.max_connections).unwrap_or(usize::MAX);
+    let acceptor = Acceptor {
+        instance: Arc::clone(instance),
+        listeners: listeners?,
+        limit: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+        refused: Arc::new(Semaphore::new(REFUSED_COUNT_MAX)),
+        workers,
+    };
+    tokio::spawn(acceptor.run());
     announce(instance);
     let mut stop = instance.stop.subscribe();
     tokio::select! {
@@ -151,32 +185,36 @@ fn announce(instance: &Instance) {
     );
 }
 
-/// Accepts on one listener.
+/// Accepts on all listeners.
 #[derive(Debug)]
 struct Acceptor {
     instance: Arc<Instance>,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     /// One permit for each connection that may be open.
     limit: Arc<Semaphore>,
+    /// One permit for each refused connection that is told why.
+    refused: Arc<Semaphore>,
     workers: Arc<[Worker]>,
 }
 
 impl Acceptor {
     async fn run(self) {
         let mut failing = false;
+        // The listener that is asked first, in turn, so that a busy one does not shut out the others.
+        let mut first = 0;
         loop {
             let permit = if self.instance.config.maxconns_fast {
                 None
             } else {
                 Some(self.wait_for_permit().await)
             };
-            match self.listener.accept().await {
+            first = (first + 1) % self.listeners.len();
+            match self.accept(first).await {
                 Ok((stream, addr)) => {
                     failing = false;
-                    self.instance.acceptor_counters().total_connections.increment();
                     match permit.or_else(|| Arc::clone(&self.limit).try_acquire_owned().ok()) {
                         Some(permit) => self.deal(stream, addr, permit),
-                        None => self.reject(&stream),
+                        None => self.reject(stream),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -189,6 +227,19 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// The next connection on any listener.
+    async fn accept(&self, first: usize) -> io::Result<(TcpStream, SocketAddr)> {
+        std::future::poll_fn(|cx| {
+            let (before, from) = self.listeners.split_at(first);
+            let accepted = from.iter().chain(before).find_map(|listener| {
+                let accepted = listener.poll_accept(cx);
+                accepted.is_ready().then_some(accepted)
+            });
+            accepted.unwrap_or(Poll::Pending)
+        })
+        .await
     }
 
     /// Accepts nothing until a connection may be open.
@@ -207,18 +258,26 @@ impl Acceptor {
         permit.expect("the semaphore is never closed")
     }
 
-    /// Says that there are too many, as far as that can be said without waiting.
-    fn reject(&self, stream: &TcpStream) {
+    /// Says that there are too many, and waits a little until that is heard. In a flood, only closes.
+    fn reject(&self, mut stream: TcpStream) {
         self.instance.acceptor_counters().rejected_connections.increment();
         let line = Reject::TooManyConnections.line();
         if let Err(error) = stream.try_write(line) {
-            tracing::debug!("cannot tell a client that there are too many: {error}");
+            return tracing::debug!("cannot tell a client that there are too many: {error}");
+        }
+        if let Ok(permit) = Arc::clone(&self.refused).try_acquire_owned() {
+            tokio::spawn(async move {
+                let _permit = permit;
+                // It is over either way.
+                let _ = linger(&mut stream).await;
+            });
         }
     }
 
     /// Gives a connection to the worker that has the fewest.
     fn deal(&self, stream: TcpStream, addr: SocketAddr, permit: OwnedSemaphorePermit) {
         let open = |index: &usize| self.workers[*index].open.load(Relaxed);
+        self.instance.acceptor_counters().total_connections.increment();
         let index = (0..self.workers.len()).min_by_key(open).expect("there is a worker");
         let seat = Seat::take(Arc::clone(&self.workers), index);
         let instance = Arc::clone(&self.instance);
@@ -245,10 +304,11 @@ async fn serve(
     stream.set_nodelay(true)?;
     socket2::SockRef::from(&stream).set_keepalive(true)?;
     let listen_addr = stream.local_addr()?;
+    let stream = TcpStream::from_std(stream)?;
+    // Its number is taken by another as soon as the socket is closed, so this must leave first.
     let guest: Guest =
         instance.clients.enter(stream.as_raw_fd(), addr, listen_addr, instance.clock.now().ms);
     tracing::debug!(client = %addr, "connected");
-    let stream = TcpStream::from_std(stream)?;
     Connection::new(instance, counters, stream, guest).serve().await?;
     tracing::debug!(client = %addr, "closed");
     Ok(())

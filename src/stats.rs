@@ -10,6 +10,7 @@ pub use general::general;
 pub use items::{items, slabs};
 pub use settings::settings;
 
+use crate::clients::State;
 use crate::instance::Instance;
 use larder_protocol::response::write_stat;
 use std::fmt::Display;
@@ -68,7 +69,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Connections accepted, refused ones and our own listeners among them.
+    /// Connections served, our own listeners among them.
     total_connections,
     /// Connections refused for being over the limit.
     rejected_connections,
@@ -138,6 +139,11 @@ fn yes(is: bool) -> &'static str {
     if is { "yes" } else { "no" }
 }
 
+/// `stats sizes`, which is not kept.
+pub fn sizes(out: &mut Vec<u8>) {
+    stat(out, "sizes_status", "disabled");
+}
+
 /// `stats conns`: every open connection, then every listener.
 pub fn conns(instance: &Instance, out: &mut Vec<u8>) {
     let now_ms = instance.clock.now().ms;
@@ -146,6 +152,7 @@ pub fn conns(instance: &Instance, out: &mut Vec<u8>) {
         stat(out, &format!("{fd}:addr"), address(client.addr));
         stat(out, &format!("{fd}:listen_addr"), address(client.listen_addr));
         stat(out, &format!("{fd}:state"), client.state().name());
+        stat(out, &format!("{fd}:resps_waiting"), u8::from(client.state() == State::Write));
         let idle_ms = now_ms.saturating_sub(client.last_cmd_ms());
         stat(out, &format!("{fd}:secs_since_last_cmd"), idle_ms / 1000);
     }

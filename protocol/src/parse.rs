@@ -324,6 +324,8 @@ fn stats_topic(words: &Words<'_>) -> StatsTopic {
         StatsTopic::Items
     } else if topic == b"slabs" {
         StatsTopic::Slabs
+    } else if topic == b"sizes" {
+        StatsTopic::Sizes
     } else {
         StatsTopic::Unknown
     }

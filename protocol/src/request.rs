@@ -144,6 +144,8 @@ pub enum StatsTopic {
     Slabs,
     /// `stats conns`.
     Conns,
+    /// `stats sizes`.
+    Sizes,
     /// `stats detail on|off|dump`; `None` is another word, or none.
     Detail(Option<DetailMode>),
     /// A word that names no topic.

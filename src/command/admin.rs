@@ -1,6 +1,6 @@
 //! `flush_all version verbosity stats shutdown`.
 
-use super::{Context, Flow, Line};
+use super::{Context, Flow, Line, answer};
 use crate::config::COMPATIBLE_VERSION;
 use crate::stats;
 use crate::store::Deadline;
@@ -30,49 +30,36 @@ pub(super) fn verbosity(cx: &Context<'_>, level: u32) -> Reply {
     Reply::Ok
 }
 
-pub(super) fn stats(cx: &Context<'_>, topic: StatsTopic, out: &mut Vec<u8>) {
+pub(super) fn stats(cx: &Context<'_>, topic: StatsTopic, out: &mut Vec<u8>) -> Flow {
     let instance = cx.instance;
-    match topic {
-        StatsTopic::General => stats::general(instance, out),
-        StatsTopic::Settings => stats::settings(instance, out),
-        StatsTopic::Items => stats::items(instance, out),
-        StatsTopic::Slabs => stats::slabs(instance, out),
-        StatsTopic::Conns => stats::conns(instance, out),
-        StatsTopic::Detail(Some(DetailMode::Dump)) if instance.config.dump_enabled => {
-            instance.prefixes.dump(out);
-        }
+    let line = match topic {
+        StatsTopic::General => Ok(block(out, |out| stats::general(instance, out))),
+        StatsTopic::Settings => Ok(block(out, |out| stats::settings(instance, out))),
+        StatsTopic::Items => Ok(block(out, |out| stats::items(instance, out))),
+        StatsTopic::Slabs => Ok(block(out, |out| stats::slabs(instance, out))),
+        StatsTopic::Conns => Ok(block(out, |out| stats::conns(instance, out))),
+        StatsTopic::Sizes => Ok(block(out, stats::sizes)),
         StatsTopic::Reset => {
             instance.reset_stats();
-            out.extend_from_slice(Reply::Reset.line());
-            return;
+            Ok(Reply::Reset)
         }
-        StatsTopic::Detail(mode) => {
-            out.extend_from_slice(match detail(cx, mode) {
-                Ok(reply) => reply.line(),
-                Err(reject) => reject.line(),
-            });
-            return;
+        StatsTopic::Detail(_) if !instance.config.dump_enabled => Err(Reject::DetailNotAllowed),
+        StatsTopic::Detail(Some(DetailMode::Dump)) => return Flow::DumpPrefixes,
+        StatsTopic::Detail(Some(mode @ (DetailMode::On | DetailMode::Off))) => {
+            instance.prefixes.enable(mode == DetailMode::On);
+            Ok(Reply::Ok)
         }
-        StatsTopic::Unknown => {
-            out.extend_from_slice(Reject::UnknownCommand.line());
-            return;
-        }
-    }
-    out.extend_from_slice(Reply::End.line());
+        StatsTopic::Detail(None) => Err(Reject::DetailUsage),
+        StatsTopic::Unknown => Err(Reject::UnknownCommand),
+    };
+    answer(false, line, out);
+    Flow::Continue
 }
 
-/// `stats detail` with anything but an allowed dump.
-fn detail(cx: &Context<'_>, mode: Option<DetailMode>) -> Line {
-    if !cx.instance.config.dump_enabled {
-        return Err(Reject::DetailNotAllowed);
-    }
-    let enabled = match mode {
-        Some(DetailMode::On) => true,
-        Some(DetailMode::Off) => false,
-        Some(DetailMode::Dump) | None => return Err(Reject::DetailUsage),
-    };
-    cx.instance.prefixes.enable(enabled);
-    Ok(Reply::Ok)
+/// `STAT` lines, which `END` closes.
+fn block(out: &mut Vec<u8>, lines: impl FnOnce(&mut Vec<u8>)) -> Reply {
+    lines(out);
+    Reply::End
 }
 
 /// Stops the server; the reply to that is the end of the connection.

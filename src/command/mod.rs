@@ -32,6 +32,8 @@ pub enum Flow {
     Continue,
     /// It ends here.
     Close,
+    /// With the lines of `stats detail dump`, which come in pieces.
+    DumpPrefixes,
 }
 
 /// Carries out a request and appends its reply to `out`.
@@ -59,7 +61,7 @@ pub fn execute(cx: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) -> Flo
         Request::Verbosity { level, noreply } => {
             answer(noreply, Ok(admin::verbosity(cx, level)), out);
         }
-        Request::Stats(topic) => admin::stats(cx, topic, out),
+        Request::Stats(topic) => return admin::stats(cx, topic, out),
         Request::Shutdown(mode) => return admin::shutdown(cx, mode, out),
         Request::Quit => return Flow::Close,
     }

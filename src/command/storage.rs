@@ -48,6 +48,7 @@ pub(super) fn store(
 /// other verbs leave it.
 pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: &[u8]) -> Line {
     cx.counters.store_too_large.increment();
+    cx.instance.prefixes.record_set(key);
     if verb == StoreVerb::Set {
         cx.instance.store.remove(key);
     }

@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: whatever the input, each call consumes some of it, or says what it waits for.
 //! INVARIANT: replies come in the order of their requests, one each.
-//! INVARIANT: `out` grows by at most one value past [`REPLY_LEN_MAX`] in one call.
+//! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call.
 
 use crate::command::{self, Context, Flow};
 use larder_protocol::{NextKey, Parsed, Reply, Request, Retrieve, Then};
@@ -29,6 +29,8 @@ enum Position {
     Request,
     /// Among the keys of a get.
     Keys(Retrieve),
+    /// Among the lines of a `stats detail dump`, before the prefix of this number.
+    Prefixes { next: usize },
     /// This far before the end of a refused data block.
     Block { left_len: usize },
     /// Somewhere before the end of a refused line.
@@ -56,7 +58,9 @@ pub enum Next {
     Flush,
     /// Others must have their turn.
     Yield,
-    /// The replies must be sent, and the connection closed.
+    /// The replies must be sent, and the connection closed: the client said so.
+    Quit,
+    /// The replies must be sent, and the connection closed, whatever the client is still sending.
     Close,
 }
 
@@ -90,6 +94,7 @@ impl Session {
                 Position::Block { left_len } => self.skip_block(left_len, rest),
                 Position::Line => self.skip_line(rest),
                 Position::Keys(retrieve) => self.next_key(cx, retrieve, rest, out),
+                Position::Prefixes { next } => self.next_prefixes(cx, next, out),
                 Position::Request if requests_left == 0 && !rest.is_empty() => {
                     cx.counters.conn_yields.increment();
                     break Next::Yield;
@@ -120,7 +125,11 @@ impl Session {
                 }
                 match command::execute(cx, request, out) {
                     Flow::Continue => self.skip(consumed, rest.len()),
-                    Flow::Close => Step { consumed, next: Some(Next::Close) },
+                    Flow::Close => Step { consumed, next: Some(Next::Quit) },
+                    Flow::DumpPrefixes => {
+                        self.position = Position::Prefixes { next: 0 };
+                        Step::on(consumed)
+                    }
                 }
             }
             Parsed::Refused { reply, consumed, then } => {
@@ -168,6 +177,16 @@ impl Session {
                 Step::on(consumed)
             }
         }
+    }
+
+    fn next_prefixes(&mut self, cx: &Context<'_>, next: usize, out: &mut Vec<u8>) -> Step {
+        self.position = if let Some(next) = cx.instance.prefixes.dump(next, out, REPLY_LEN_MAX) {
+            Position::Prefixes { next }
+        } else {
+            out.extend_from_slice(Reply::End.line());
+            Position::Request
+        };
+        Step::on(0)
     }
 
     /// Moves on by a number of bytes, of which `at_hand` are here.

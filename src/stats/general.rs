@@ -3,7 +3,7 @@
 use super::{Totals, stat};
 use crate::config::{COMPATIBLE_VERSION, VERSION};
 use crate::instance::Instance;
-use crate::server::RESERVED_FDS;
+use crate::server::reserved_fds;
 use nix::sys::resource::{UsageWho, getrusage};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -115,7 +115,8 @@ fn connections(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
     stat(out, "read_buf_bytes", read_buf_bytes);
     stat(out, "read_buf_bytes_free", 0);
     stat(out, "read_buf_oom", 0);
-    stat(out, "reserved_fds", RESERVED_FDS);
+    let reserved = reserved_fds(instance.config.threads, instance.listeners.len());
+    stat(out, "reserved_fds", reserved);
 }
 
 fn commands(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {

@@ -3,6 +3,7 @@
 //! What configures memcached's slabs, LRU threads, flash and TLS shows as off or 0: it has no effect here.
 
 use super::{stat, yes};
+use crate::config::Protocol;
 use crate::instance::Instance;
 
 /// Appends the block.
@@ -29,7 +30,11 @@ pub fn settings(instance: &Instance, out: &mut Vec<u8>) {
     stat(out, "reqs_per_event", config.requests_per_event);
     stat(out, "cas_enabled", yes(config.cas_enabled));
     stat(out, "tcp_backlog", config.backlog);
-    stat(out, "binding_protocol", "ascii");
+    let protocol = match config.protocol {
+        Protocol::Auto => "auto-negotiate",
+        Protocol::Ascii => "ascii",
+    };
+    stat(out, "binding_protocol", protocol);
     stat(out, "auth_enabled_sasl", "no");
     stat(out, "auth_enabled_ascii", "no");
     stat(out, "item_size_max", config.item_size_max_bytes);

@@ -39,7 +39,7 @@ pub(super) enum Death {
 
 impl Item {
     pub(super) fn death(&self, now: Now, generation: u32) -> Option<Death> {
-        if self.generation != generation {
+        if self.generation < generation {
             Some(Death::Flushed)
         } else if self.deadline.is_due(now) {
             Some(Death::Expired)

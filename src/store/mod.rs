@@ -28,7 +28,7 @@ use ahash::RandomState;
 use budget::Budget;
 use flush::Flush;
 use parking_lot::{Mutex, MutexGuard};
-use shard::{Moment, Shard};
+use shard::{Moment, NoRoom, Shard};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How a store is made.
@@ -173,15 +173,15 @@ pub struct StoreStats {
     pub charged_bytes: u64,
     /// Living items thrown out.
     pub evictions: u64,
-    /// Of those, never read.
+    /// Of [`Self::evictions`], never read.
     pub evicted_unfetched: u64,
-    /// Of those, with an exptime.
+    /// Of [`Self::evictions`], with an exptime.
     pub evicted_nonzero: u64,
-    /// Seconds since the last victim was used.
+    /// Seconds for which the last victim had not been used; the longest of all shards.
     pub evicted_time_s: u64,
     /// Dead items whose memory was used again.
     pub reclaimed: u64,
-    /// Of those, never read.
+    /// Of [`Self::reclaimed`], never read.
     pub expired_unfetched: u64,
     /// Seconds since the least recently used item was used.
     pub age_s: u64,
@@ -260,39 +260,38 @@ impl Store {
         now: Now,
         read: impl FnOnce(ItemView<'_>) -> R,
     ) -> Result<R, Miss> {
-        self.shard(self.home(key)).get(key, deadline, self.moment(now), &self.budget, read)
+        let mut shard = self.shard(self.home(key));
+        shard.get(key, deadline, self.moment(now), &self.budget, read)
     }
 
     /// Carries out a storage command.
     pub fn store(&self, write: &Write<'_>, now: Now) -> Stored {
-        let outcome = self.with_room(write.key, now, |shard, at| {
-            shard.store(write, self.next_cas_unique(), at, &self.budget)
-        });
-        outcome.unwrap_or_else(|| {
-            if write.mode == StoreMode::Set {
-                self.remove(write.key);
-            }
+        let attempt =
+            |shard: &mut Shard, at| shard.store(write, self.next_cas_unique(), at, &self.budget);
+        let give_up = |shard: &mut Shard| match write.mode {
             // A join that finds no room is one that did not happen.
-            match write.mode {
-                StoreMode::Append | StoreMode::Prepend => Stored::NotStored,
-                StoreMode::Set | StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => {
-                    Stored::NoMemory
-                }
+            StoreMode::Append | StoreMode::Prepend => Stored::NotStored,
+            StoreMode::Set => {
+                shard.remove(write.key, &self.budget);
+                Stored::NoMemory
             }
-        })
+            StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
+        };
+        self.with_room(write.key, now, attempt, give_up)
     }
 
     /// Adds to or subtracts from the number in a value.
     pub fn arithmetic(&self, key: &[u8], delta: Delta, now: Now) -> Arithmetic {
-        let outcome = self.with_room(key, now, |shard, at| {
+        let attempt = |shard: &mut Shard, at| {
             shard.arithmetic(key, delta, self.next_cas_unique(), at, &self.budget)
-        });
-        outcome.unwrap_or(Arithmetic::NoMemory)
+        };
+        self.with_room(key, now, attempt, |_| Arithmetic::NoMemory)
     }
 
     /// Removes a living item; whether there was one.
     pub fn delete(&self, key: &[u8], now: Now) -> bool {
-        self.shard(self.home(key)).delete(key, self.moment(now), &self.budget)
+        let mut shard = self.shard(self.home(key));
+        shard.delete(key, self.moment(now), &self.budget)
     }
 
     /// Removes whatever is under a key.
@@ -344,6 +343,8 @@ impl Store {
         self.shards[index].lock()
     }
 
+    /// The moment of an operation on a shard. To be asked for under the shard's lock: only then no
+    /// operation works with a generation older than that of an item it meets.
     fn moment(&self, now: Now) -> Moment {
         Moment { now, generation: self.flush.generation(now) }
     }
@@ -353,25 +354,30 @@ impl Store {
     }
 
     /// Runs an operation that may need memory on its key's shard, again and again while other shards
-    /// have something to give for it. `None`: there is no room.
+    /// have something to give for it. When none has, `give_up` answers, under the same lock as the last
+    /// attempt.
     fn with_room<R>(
         &self,
         key: &[u8],
         now: Now,
-        run: impl Fn(&mut Shard, Moment) -> Result<R, shard::NoRoom>,
-    ) -> Option<R> {
+        attempt: impl Fn(&mut Shard, Moment) -> Result<R, NoRoom>,
+        give_up: impl FnOnce(&mut Shard) -> R,
+    ) -> R {
         let home = self.home(key);
+        let mut others_can_give = true;
         loop {
-            let at = self.moment(now);
-            if let Ok(outcome) = run(&mut self.shard(home), at) {
-                return Some(outcome);
+            let mut shard = self.shard(home);
+            if let Ok(outcome) = attempt(&mut shard, self.moment(now)) {
+                return outcome;
             }
-            let mut freed = false;
+            if !others_can_give {
+                return give_up(&mut shard);
+            }
+            drop(shard);
+            others_can_give = false;
             for index in (0..self.shards.len()).filter(|index| *index != home) {
-                freed |= self.shard(index).evict(at, &self.budget);
-            }
-            if !freed {
-                return None;
+                let mut other = self.shard(index);
+                others_can_give |= other.evict(self.moment(now), &self.budget);
             }
         }
     }

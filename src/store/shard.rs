@@ -9,6 +9,9 @@ use super::item::{Death, Item, charge, number_in};
 use super::{Arithmetic, Delta, ItemSize, ItemView, Miss, StoreMode, StoreStats, Stored, Write};
 use lru::LruCache;
 
+/// How long a shard that may not evict rests between looking for dead items.
+const SWEEP_PAUSE_MS: u64 = 1000;
+
 /// The moment of one operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
@@ -26,6 +29,8 @@ pub(super) struct Shard {
     items: LruCache<Box<[u8]>, Item, ahash::RandomState>,
     evictions_allowed: bool,
     item_size: ItemSize,
+    /// Not before this is it worth to look for dead items again.
+    next_sweep_ms: u64,
     /// Counters and sums of this shard; `charged_bytes` is what it holds of the budget.
     stats: StoreStats,
 }
@@ -36,6 +41,7 @@ impl Shard {
             items: LruCache::unbounded_with_hasher(ahash::RandomState::new()),
             evictions_allowed,
             item_size,
+            next_sweep_ms: 0,
             stats: StoreStats::default(),
         }
     }
@@ -221,23 +227,18 @@ impl Shard {
         budget.release(charge);
     }
 
-    /// Removes the least recently used item; false where there is none, or it lives and evictions are
-    /// not allowed.
+    /// Removes the least recently used item; where evictions are not allowed, all dead ones. False when
+    /// that was nothing.
     pub(super) fn evict(&mut self, at: Moment, budget: &Budget) -> bool {
-        let Some((_, item)) = self.items.peek_lru() else {
-            return false;
-        };
-        let dead = item.death(at.now, at.generation).is_some();
-        if !dead && !self.evictions_allowed {
-            return false;
+        if !self.evictions_allowed {
+            return self.sweep(at, budget);
         }
         let Some((key, item)) = self.items.pop_lru() else {
             return false;
         };
         self.forget(key.len(), &item, budget);
-        if dead {
-            self.stats.reclaimed += 1;
-            self.stats.expired_unfetched += u64::from(!item.fetched);
+        if item.death(at.now, at.generation).is_some() {
+            self.count_reclaimed(&item);
         } else {
             self.stats.evictions += 1;
             self.stats.evicted_unfetched += u64::from(!item.fetched);
@@ -245,6 +246,33 @@ impl Shard {
             self.stats.evicted_time_s = at.now.ms.saturating_sub(item.accessed_ms) / 1000;
         }
         true
+    }
+
+    /// Removes all dead items. Looks at every item, so once a second is often enough.
+    fn sweep(&mut self, at: Moment, budget: &Budget) -> bool {
+        if at.now.ms < self.next_sweep_ms {
+            return false;
+        }
+        self.next_sweep_ms = at.now.ms + SWEEP_PAUSE_MS;
+        let is_dead = |item: &Item| item.death(at.now, at.generation).is_some();
+        let dead: Vec<Box<[u8]>> = self
+            .items
+            .iter()
+            .filter(|(_, item)| is_dead(item))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &dead {
+            if let Some(item) = self.items.pop(key) {
+                self.forget(key.len(), &item, budget);
+                self.count_reclaimed(&item);
+            }
+        }
+        !dead.is_empty()
+    }
+
+    fn count_reclaimed(&mut self, item: &Item) {
+        self.stats.reclaimed += 1;
+        self.stats.expired_unfetched += u64::from(!item.fetched);
     }
 
     /// The counters and sums of this shard.

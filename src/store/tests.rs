@@ -83,12 +83,15 @@ fn without_evictions_a_full_store_refuses_and_set_removes() {
 #[test]
 fn a_dead_item_gives_its_room_without_an_eviction() {
     let one = item::charge(1, 1);
-    let store = Store::new(&StoreConfig { evictions: false, ..config(one, 1) });
+    let store = Store::new(&StoreConfig { evictions: false, ..config(2 * one, 1) });
+    // One that lives stands before it.
+    set(&store, b"z", b"1", at(0));
     let soon = Deadline::new(1, at(0));
     store.store(&Write { deadline: soon, ..write(StoreMode::Set, b"a", b"1") }, at(0));
     assert_eq!(set(&store, b"b", b"1", at(999)), Stored::NoMemory);
-    assert_eq!(set(&store, b"b", b"1", at(1000)), Stored::Stored);
-    let stats = store.stats(at(1000));
+    assert_eq!(set(&store, b"b", b"1", at(1998)), Stored::NoMemory, "looked a moment ago");
+    assert_eq!(set(&store, b"b", b"1", at(1999)), Stored::Stored);
+    let stats = store.stats(at(1999));
     assert_eq!((stats.reclaimed, stats.expired_unfetched, stats.evictions), (1, 1, 0));
 }
 
@@ -364,6 +367,27 @@ fn check_write(
         }
     }
     Ok(())
+}
+
+#[test]
+fn what_is_set_after_a_flush_is_there_whoever_else_is_busy() {
+    let store = Store::new(&config(1 << 20, 1));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    store.arithmetic(b"k", Delta::Incr(1), at(0));
+                }
+            });
+        }
+        for round in 0..20_000 {
+            store.flush_all(Deadline::new(-1, at(0)), at(0));
+            assert_eq!(set(&store, b"k", b"1", at(0)), Stored::Stored);
+            assert!(value(&store, b"k", at(0)).is_some(), "round {round}");
+        }
+        stop.store(true, Relaxed);
+    });
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What an enemy, or a broken client, may do without harm to anyone but itself.
 
 use crate::client::Client;
-use crate::larder;
 use crate::process::Server;
+use crate::{larder, wait_until};
 use std::fmt::Write;
 use std::io::Read;
 use std::time::Duration;
@@ -128,6 +128,49 @@ fn vanishing_clients_leave_the_server_whole() {
         Client::connect(&server).send(&request[..cut]);
     }
     assert_others_are_served(&server);
+    let mut client = Client::connect(&server);
+    wait_until("they are gone", || client.stat("curr_connections") == 2);
+}
+
+#[test]
+fn what_a_request_needed_is_given_back_after_it() {
+    let server = larder(&[]);
+    let mut clients = Vec::new();
+    for value_len in [100_000, 500_000, 700_000, 1_000_000, 1_048_000] {
+        let set = format!("set k 0 0 {value_len}\r\n{}\r\n", "v".repeat(value_len));
+        for _ in 0..40 {
+            let mut client = Client::connect(&server);
+            client.ask(&set, "STORED\r\n");
+            clients.push(client);
+        }
+    }
+    let held = clients[0].stat("read_buf_bytes");
+    assert!(held < 200 * 65_536, "{held} bytes for 200 idle connections");
+    let rss = rss_kib(&server);
+    assert!(rss < RSS_BESIDE_ITEMS_KIB_MAX + 200 * 64, "{rss} KiB");
+}
+
+#[test]
+fn a_dump_of_many_prefixes_costs_no_memory() {
+    let server = larder(&["-D", ":"]);
+    let mut client = Client::connect(&server);
+    let prefix = "p".repeat(240);
+    for chunk in 0..66 {
+        let get = |number| format!("get {prefix}{number}:x\r\n");
+        let burst: String = (0..1000).map(|number| get(chunk * 1000 + number)).collect();
+        client.send(burst);
+        for _ in 0..1000 {
+            assert_eq!(client.line(), "END");
+        }
+    }
+    let before = rss_kib(&server);
+    let deaf: Vec<Client> = (0..50).map(|_| Client::connect(&server)).collect();
+    for mut client in deaf.iter().map(Client::stream) {
+        std::io::Write::write_all(&mut client, b"stats detail dump\r\n").expect("it is read");
+    }
+    assert_eq!(client.lines("stats detail dump\r\n").len(), 65_536);
+    let after = rss_kib(&server);
+    assert!(after < before + 50 * 256, "{before} KiB before, {after} after");
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn over_the_limit_a_client_is_told_and_closed() {
     let stats = clients[0].stats();
     assert_eq!((&*stats["rejected_connections"], &*stats["curr_connections"]), ("1", "4"));
     assert_eq!(stats["max_connections"], "3");
+    assert_eq!(stats["total_connections"], "4", "three clients and the listener");
     drop(clients.pop());
     wait_until("there is room again", || {
         let mut client = Client::connect(&server);
@@ -51,5 +52,74 @@ fn a_panic_free_flood_of_connections_leaves_nothing_behind() {
         let mut client = Client::connect(&server);
         wait_until("they are gone", || client.stat("curr_connections") == 2);
         assert_eq!(client.stat("rejected_connections"), 0, "round {round}");
+    }
+}
+
+#[test]
+fn waiting_counts_the_connections_of_all_listeners() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ports = directory.path().join("ports");
+    let mut child = std::process::Command::new(crate::LARDER)
+        .args(["-c", "2", "-o", "no_maxconns_fast", "-l", "127.0.0.1:0,127.0.0.2:0"])
+        .env("MEMCACHED_PORT_FILENAME", &ports)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    wait_until("the port file", || ports.exists());
+    let text = std::fs::read_to_string(&ports).expect("the port file");
+    let port = |line: &str| line.rsplit(' ').next().and_then(|port| port.parse().ok());
+    let ports: Vec<u16> = text.lines().filter_map(port).collect();
+    let connect = |host: &str, port| {
+        let stream = TcpStream::connect((host, port)).expect("it listens there");
+        stream.set_read_timeout(Some(crate::DEADLINE)).expect("a timeout above zero");
+        Client::over(stream)
+    };
+    let mut first = connect("127.0.0.1", ports[0]);
+    first.ask("version\r\n", "VERSION 1.6.45\r\n");
+    assert_eq!(first.stat("accepting_conns"), 1, "there is room for one more");
+    let mut second = connect("127.0.0.1", ports[0]);
+    second.ask("version\r\n", "VERSION 1.6.45\r\n");
+    let mut third = connect("127.0.0.2", ports[1]);
+    third.send("version\r\n");
+    wait_until("accepting has stopped", || first.stat("accepting_conns") == 0);
+    drop(second);
+    third.ask("", "VERSION 1.6.45\r\n");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().cast_signed()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .expect("it runs");
+    assert!(child.wait().expect("our own child").success());
+}
+
+#[test]
+fn who_quits_makes_room_without_closing() {
+    let server = larder(&["-c", "1"]);
+    let mut quitters = Vec::new();
+    for _ in 0..20 {
+        wait_until("there is room", || {
+            let mut client = Client::connect(&server);
+            client.send("version\r\nquit\r\n");
+            let is_served = client.line() == "VERSION 1.6.45";
+            if is_served {
+                client.assert_closed();
+                // Kept open on this side: what counts is that the server has let go.
+                quitters.push(client);
+            }
+            is_served
+        });
+    }
+    assert_eq!(quitters.len(), 20);
+}
+
+#[test]
+fn the_refused_hear_why_though_they_have_sent_something() {
+    let server = larder(&["-c", "1"]);
+    let mut first = Client::connect(&server);
+    first.ask("version\r\n", "VERSION 1.6.45\r\n");
+    for _ in 0..50 {
+        let mut refused = Client::connect(&server);
+        refused.send("get a\r\n");
+        assert_eq!(refused.line(), "ERROR Too many open connections");
     }
 }

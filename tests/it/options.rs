@@ -208,6 +208,20 @@ fn as_a_daemon_it_leaves_the_terminal_and_its_pid() {
     wait_until("it removed its pid file", || !pid_file.exists());
 
     // What goes wrong is still said where it was started.
+    for args in [
+        ["-d", "-p", "-1", "-P", "/nonexistent/pid"],
+        ["-d", "-p", "-1", "--logfile", "/nonexistent/log"],
+        ["-d", "-p", "-1", "-u", "no-such-user"],
+    ] {
+        // Only root can become another user, and so fail to.
+        if args[3] == "-u" && !Uid::effective().is_root() {
+            continue;
+        }
+        let output = run(&args);
+        assert!(!output.status.success(), "{args:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.starts_with("larder: cannot ") && stderr.lines().count() == 1, "{stderr}");
+    }
     let port = port.to_string();
     let taken = TcpListener::bind(format!("127.0.0.1:{port}"));
     let output = run(&["-d", "-p", &port]);

@@ -2,7 +2,6 @@
 
 use crate::client::Client;
 use crate::{larder, wait_until};
-use std::time::Duration;
 
 /// Section "stats" of memcached 1.6.45, less the features that are not here.
 const GENERAL: &str = "pid uptime time version libevent pointer_size rusage_user rusage_system \
@@ -217,11 +216,64 @@ fn evictions_are_counted() {
     assert_eq!(items["items:1:evicted"], stats["evictions"]);
     assert_eq!(items["items:1:number"], stats["curr_items"]);
     assert_eq!(items["items:1:mem_requested"], stats["bytes"]);
+    assert_eq!(items["items:1:hits_to_cold"], "1");
     let slabs: std::collections::HashMap<_, _> = client.stat_lines(" slabs").into_iter().collect();
     let slab = |name: &str| slabs[name].parse::<u64>().expect("a number");
     assert_eq!(slab("1:used_chunks") + slab("1:free_chunks"), slab("1:total_chunks"));
     assert_eq!(slab("1:total_chunks") * slab("1:chunk_size"), slab("total_malloced"));
     assert!(slab("1:used_chunks") <= 1 << 20);
+}
+
+#[test]
+fn victims_are_counted_by_what_they_were() {
+    let server = larder(&["-m", "1"]);
+    let mut client = Client::connect(&server);
+    let age_of = |client: &mut Client, name: &str| {
+        let items: std::collections::HashMap<_, _> =
+            client.stat_lines(" items").into_iter().collect();
+        items[name].parse::<u64>().expect("a number")
+    };
+    for number in 0..200 {
+        client
+            .ask(format!("set first{number} 0 1000 800\r\n{}\r\n", "x".repeat(800)), "STORED\r\n");
+    }
+    wait_until("they have aged", || age_of(&mut client, "items:1:age") >= 1);
+    for number in 0..2400 {
+        client.ask(format!("set more{number} 0 0 800\r\n{}\r\n", "x".repeat(800)), "STORED\r\n");
+    }
+    assert_eq!(age_of(&mut client, "items:1:evicted_nonzero"), 200);
+    assert!(age_of(&mut client, "items:1:evicted") > 1000);
+    client.ask("stats reset\r\n", "RESET\r\n");
+    assert_eq!(age_of(&mut client, "items:1:evicted_nonzero"), 0);
+}
+
+#[test]
+fn classes_count_what_all_items_do() {
+    let server = larder(&[]);
+    let mut client = Client::connect(&server);
+    client.ask(
+        "set k 0 0 1\r\n5\r\nget k\r\nincr k 1\r\ndecr k 1\r\ntouch k 0\r\ncas k 0 0 1 999\r\n5\r\n",
+        "STORED\r\nVALUE k 0 1\r\n5\r\nEND\r\n6\r\n5\r\nTOUCHED\r\nEXISTS\r\n",
+    );
+    let unique = client.lines("gets k\r\n")[0].rsplit(' ').next().expect("a unique").to_owned();
+    client.ask(
+        format!("cas k 0 0 1 {unique}\r\n5\r\ndelete k\r\nset k 0 0 1\r\n5\r\n"),
+        "STORED\r\nDELETED\r\nSTORED\r\n",
+    );
+    let slabs: std::collections::HashMap<_, _> = client.stat_lines(" slabs").into_iter().collect();
+    for (name, value) in [
+        ("get_hits", "2"),
+        ("cmd_set", "4"),
+        ("delete_hits", "1"),
+        ("incr_hits", "1"),
+        ("decr_hits", "1"),
+        ("cas_hits", "1"),
+        ("cas_badval", "1"),
+        ("touch_hits", "1"),
+    ] {
+        assert_eq!(slabs[&format!("1:{name}")], value, "{name}");
+    }
+    client.ask("stats sizes\r\n", "STAT sizes_status disabled\r\nEND\r\n");
 }
 
 #[test]
@@ -302,6 +354,7 @@ fn connections_are_listed_with_what_they_do() {
             && state_of(&lines, &swallowing).as_deref() == Some("conn_swallow")
     });
     assert_eq!(client.stat("curr_connections"), 4);
+    assert_eq!(client.stat("connection_structures"), 4);
     assert_eq!(client.stat("read_buf_count"), 3);
     assert!(client.stat("read_buf_bytes") >= 3 * 16_384);
 }
@@ -314,6 +367,8 @@ fn unsent_replies_show_as_response_objects() {
     let mut deaf = Client::connect(&server);
     deaf.send(format!("get{}\r\n", " k".repeat(400)));
     wait_until("its replies are stuck", || client.stat("response_obj_bytes") >= 65_536);
+    let waits = |(name, value): &(String, String)| name.ends_with(":resps_waiting") && value == "1";
+    assert!(client.stat_lines(" conns").iter().any(waits));
     assert!(client.stat("response_obj_count") >= 1);
 }
 
@@ -404,11 +459,17 @@ fn time_passes() {
     let server = larder(&[]);
     let mut client = Client::connect(&server);
     let before = client.stats();
-    std::thread::sleep(Duration::from_millis(1100));
-    let after = client.stats();
+    assert!(before["rusage_user"].split('.').nth(1).is_some_and(|micros| micros.len() == 6));
     for name in ["uptime", "time"] {
-        let number = |text: &str| text.parse::<u64>().expect("a number");
-        assert!(number(&after[name]) > number(&before[name]), "{name}");
+        let since = before[name].parse::<u64>().expect("a number");
+        wait_until(name, || client.stat(name) > since);
     }
-    assert!(after["rusage_user"].split('.').nth(1).is_some_and(|micros| micros.len() == 6));
+    let idle = Client::connect(&server);
+    let address = format!("tcp:{}", idle.stream().local_addr().expect("ours"));
+    wait_until("it has been silent for a second", || {
+        let lines = client.stat_lines(" conns");
+        let (name, _) = lines.iter().find(|(_, value)| *value == address).expect("it is listed");
+        let name = name.replace(":addr", ":secs_since_last_cmd");
+        lines.iter().any(|(other, value)| *other == name && value != "0")
+    });
 }

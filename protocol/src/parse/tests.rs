@@ -115,6 +115,7 @@ fn stats_topics_may_be_cut_short() {
         (" item", StatsTopic::Unknown),
         (" slabs", StatsTopic::Slabs),
         (" slab", StatsTopic::Unknown),
+        (" sizes", StatsTopic::Sizes),
         (" resets", StatsTopic::Unknown),
     ];
     for (rest, expected) in cases {

@@ -35,7 +35,7 @@ fn talk(instance: &Instance, input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
                 len_min = wanted;
             }
             Next::Flush | Next::Yield => len_min = 0,
-            Next::Close => {
+            Next::Quit | Next::Close => {
                 replies.append(&mut out);
                 return (replies, true);
             }
