@@ -5,7 +5,7 @@ use larder::instance::Instance;
 use larder::log::Log;
 use larder::process::{self, PidFile, ProcessError};
 use larder::server;
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
@@ -16,17 +16,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 fn main() -> ExitCode {
     let outcome = match config::parse(std::env::args_os()) {
-        Ok(Invocation::Print(text)) => {
-            println!("{}", text.trim_end());
-            Ok(())
-        }
+        Ok(Invocation::Print(text)) => writeln!(io::stdout(), "{}", text.trim_end())
+            .map_err(|error| format!("cannot write to standard output: {error}")),
         Ok(Invocation::Run(config)) => serve(*config),
         Err(error) => Err(error.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            eprintln!("larder: {sentence}");
+            // Where that cannot be said, the exit status still tells.
+            let _ = writeln!(io::stderr(), "larder: {sentence}");
             ExitCode::FAILURE
         }
     }
@@ -43,15 +42,18 @@ fn serve(mut config: Config) -> Result<(), String> {
     if !config.without_effect.is_empty() {
         tracing::warn!("without effect here: {}", config.without_effect.join(", "));
     }
-    let pid_file = prepare_process(&config, listeners.len()).map_err(|error| error.to_string())?;
+    prepare_process(&config, listeners.len()).map_err(|error| error.to_string())?;
     if config.daemon {
-        detach(&config, pid_file.as_ref()).map_err(|error| error.to_string())?;
+        detach(&config).map_err(|error| error.to_string())?;
     }
-    let event_loop = server::event_loop().map_err(|error| error.to_string())?;
+    let event_loop = server::event_loop().map_err(|error| format!("cannot start: {error}"))?;
+    // Before there is a file that a signal would leave behind.
     let signals = {
         let _entered = event_loop.enter();
         Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?
     };
+    let pid_file = config.pid_file.as_deref().map(PidFile::write).transpose();
+    let pid_file = pid_file.map_err(|error| error.to_string())?;
     // Whoever reads the port may connect, and send signals, from here on.
     if let Some(path) = &config.port_file {
         let addrs: Vec<SocketAddr> = bound.iter().map(|(_, addr)| *addr).collect();
@@ -59,9 +61,11 @@ fn serve(mut config: Config) -> Result<(), String> {
     }
     let instance = Arc::new(Instance::new(config, log, bound));
     server::run(&event_loop, &instance, listeners, signals.wait_for_stop())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("cannot serve: {error}"))?;
     drop(pid_file);
     tracing::info!("stopped");
+    // The system takes back the memory of all items at once; item by item takes seconds.
+    std::mem::forget(instance);
     Ok(())
 }
 
@@ -69,11 +73,8 @@ fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<(RawFd, SocketAddr)>> 
     listeners.iter().map(|listener| Ok((listener.as_raw_fd(), listener.local_addr()?))).collect()
 }
 
-/// Takes what only root may take, stops being root, and leaves the process id.
-fn prepare_process(
-    config: &Config,
-    listener_count: usize,
-) -> Result<Option<PidFile>, ProcessError> {
+/// Takes what only root may take, and stops being root.
+fn prepare_process(config: &Config, listener_count: usize) -> Result<(), ProcessError> {
     let reserved = server::reserved_fds(config.threads, listener_count);
     if let Err(error) = process::raise_open_file_limit(u64::from(config.max_connections) + reserved)
     {
@@ -88,17 +89,17 @@ fn prepare_process(
     if config.coredumps {
         process::enable_coredumps()?;
     }
-    config.pid_file.as_deref().map(PidFile::write).transpose()
+    config.pid_file.as_deref().map_or(Ok(()), PidFile::check)
 }
 
 /// Goes into the background, and does again what a new process must.
-fn detach(config: &Config, pid_file: Option<&PidFile>) -> Result<(), ProcessError> {
+fn detach(config: &Config) -> Result<(), ProcessError> {
     let keep_streams = config.verbosity > 0 && config.log_file.is_none();
     process::detach(config.coredumps, keep_streams)?;
     if config.lock_memory {
         process::lock_memory()?;
     }
-    pid_file.map_or(Ok(()), PidFile::update)
+    Ok(())
 }
 
 /// Makes a path hold after the working directory changed.

@@ -8,9 +8,10 @@
 //! 1. [`raise_open_file_limit`] and [`lock_memory`], which root may do better;
 //! 2. [`drop_privileges`], after binding ports that only root may bind;
 //! 3. [`enable_coredumps`], since a change of user turns core files off;
-//! 4. [`PidFile::write`], so that the final user owns the file and may remove it;
-//! 5. [`detach`], while there is one thread only: what fails before it fails where the user sees it. Relative
-//!    paths point elsewhere afterwards, [`PidFile::update`] and [`lock_memory`] are due again.
+//! 4. [`PidFile::check`], so that what fails does so where the user sees it;
+//! 5. [`detach`], while there is one thread only; relative paths point elsewhere afterwards, and [`lock_memory`] is
+//!    due again;
+//! 6. [`PidFile::write`] and [`write_port_file`], so that the final user owns the files and may remove them.
 //!
 //! INVARIANT: the files appear under their names with their whole content, or not at all.
 
@@ -88,18 +89,23 @@ impl PidFile {
         if let Some(pid) = running_owner(path) {
             tracing::warn!("the pid file {} names process {pid}, which is running", path.display());
         }
-        let file = PidFile { path: path.to_owned() };
-        file.update()?;
-        Ok(file)
+        let own = std::process::id();
+        replace_file(path, &format!(".{own}.tmp"), &format!("{own}\n"))
+            .map_err(|error| cannot_write(path, error))?;
+        Ok(PidFile { path: path.to_owned() })
     }
 
-    /// Writes the id of this process again, which [`detach`] has changed.
-    pub fn update(&self) -> Result<(), ProcessError> {
-        let own = std::process::id();
-        replace_file(&self.path, &format!(".{own}.tmp"), &format!("{own}\n")).map_err(|error| {
-            ProcessError::new(format_args!("write the pid file {}", self.path.display()), error)
-        })
+    /// Whether a file could be written to `path`; leaves nothing there.
+    pub fn check(path: &Path) -> Result<(), ProcessError> {
+        let staged = staged_path(path, &format!(".{}.tmp", std::process::id()));
+        stage(&staged)
+            .and_then(|_| fs::remove_file(&staged))
+            .map_err(|error| cannot_write(path, error))
     }
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> ProcessError {
+    ProcessError::new(format_args!("write the pid file {}", path.display()), error)
 }
 
 impl Drop for PidFile {
@@ -227,24 +233,30 @@ fn raise_limit(resource: Resource, wanted: u64) -> nix::Result<u64> {
 
 /// Writes `path` plus `suffix` and renames it to `path`, so that no reader sees half a text.
 fn replace_file(path: &Path, suffix: &str, text: &str) -> io::Result<()> {
-    let mut staging = OsString::from(path);
-    staging.push(suffix);
-    match fs::remove_file(&staging) {
+    let staged = staged_path(path, suffix);
+    let written = stage(&staged)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| fs::rename(&staged, path));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&staged);
+    }
+    written
+}
+
+fn staged_path(path: &Path, suffix: &str) -> PathBuf {
+    let mut staged = OsString::from(path);
+    staged.push(suffix);
+    staged.into()
+}
+
+/// A new file only: a link that somebody has put there is not followed.
+fn stage(staged: &Path) -> io::Result<File> {
+    match fs::remove_file(staged) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    // A new file only: a link that somebody has put there in between is not followed.
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&staging)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .and_then(|()| fs::rename(&staging, path));
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&staging);
-    }
-    written
+    OpenOptions::new().write(true).create_new(true).open(staged)
 }
 
 fn own_pid() -> Pid {

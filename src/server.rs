@@ -165,13 +165,16 @@ async fn accept_all(
         refused: Arc::new(Semaphore::new(REFUSED_COUNT_MAX)),
         workers,
     };
-    tokio::spawn(acceptor.run());
+    let accepting = tokio::spawn(acceptor.run());
     announce(instance);
     let mut stop = instance.stop.subscribe();
     tokio::select! {
         () = shutdown => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
+    // Closes the listeners, so that the next server can have the port. It ends by being cancelled.
+    accepting.abort();
+    let _ = accepting.await;
     Ok(())
 }
 

@@ -367,17 +367,29 @@ impl Store {
         let mut others_can_give = true;
         loop {
             let mut shard = self.shard(home);
-            if let Ok(outcome) = attempt(&mut shard, self.moment(now)) {
-                return outcome;
-            }
-            if !others_can_give {
-                return give_up(&mut shard);
-            }
+            let NoRoom { needed } = match attempt(&mut shard, self.moment(now)) {
+                Ok(outcome) => return outcome,
+                Err(_) if !others_can_give => return give_up(&mut shard),
+                Err(no_room) => no_room,
+            };
             drop(shard);
-            others_can_give = false;
+            others_can_give = self.make_room(needed, home, now);
+        }
+    }
+
+    /// Evicts from all shards but one, in turn, until so much is free or none has anything left; whether
+    /// any had.
+    fn make_room(&self, needed: u64, home: usize, now: Now) -> bool {
+        let mut freed = false;
+        loop {
+            let mut freed_now = false;
             for index in (0..self.shards.len()).filter(|index| *index != home) {
                 let mut other = self.shard(index);
-                others_can_give |= other.evict(self.moment(now), &self.budget);
+                freed_now |= other.evict(self.moment(now), &self.budget);
+            }
+            freed |= freed_now;
+            if !freed_now || self.budget.has(needed) {
+                return freed;
             }
         }
     }

@@ -22,7 +22,10 @@ pub(super) struct Moment {
 
 /// This shard has nothing left to evict, and it was not enough.
 #[derive(Debug)]
-pub(super) struct NoRoom;
+pub(super) struct NoRoom {
+    /// Bytes that must come free.
+    pub(super) needed: u64,
+}
 
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -120,9 +123,9 @@ impl Shard {
                 return Ok(Stored::NotStored);
             }
             (item.flags, item.deadline) = (old.flags, old.deadline);
-            item.value = [front, back].concat().into();
+            item.value = joined_value([front, back])?;
         } else {
-            item.value = write.value.into();
+            item.value = joined_value([write.value, b""])?;
         }
         self.put(write.key, present, item, at, budget)?;
         self.stats.total_items += 1;
@@ -191,10 +194,11 @@ impl Shard {
             None => 0,
         };
         let new_charge = charge(key.len(), item.value.len());
-        while !budget.reserve(new_charge.saturating_sub(old_charge)) {
+        let needed = new_charge.saturating_sub(old_charge);
+        while !budget.reserve(needed) {
             let key_alone = present && self.items.len() == 1;
             if key_alone || !self.evict(at, budget) {
-                return Err(NoRoom);
+                return Err(NoRoom { needed });
             }
         }
         budget.release(old_charge.saturating_sub(new_charge));
@@ -298,4 +302,14 @@ impl Shard {
         assert!(self.items.len() as u64 <= self.stats.items_peak, "items and their peak");
         charged
     }
+}
+
+/// A value of its own; no room where the system has no memory for it.
+fn joined_value(parts: [&[u8]; 2]) -> Result<Box<[u8]>, NoRoom> {
+    let len = parts[0].len() + parts[1].len();
+    let mut value = Vec::new();
+    value.try_reserve_exact(len).map_err(|_| NoRoom { needed: charge(0, len) })?;
+    value.extend_from_slice(parts[0]);
+    value.extend_from_slice(parts[1]);
+    Ok(value.into())
 }

@@ -63,6 +63,20 @@ fn a_full_store_takes_room_from_other_shards() {
 }
 
 #[test]
+fn one_large_value_is_not_stored_item_by_item() {
+    let item_size = ItemSize { max: 32 << 20, ..ITEM_SIZE };
+    let store = Store::new(&StoreConfig { item_size, ..config(40 << 20, 16) });
+    for number in 0..300_000_u32 {
+        set(&store, &number.to_le_bytes(), b"s", at(0));
+    }
+    let before = store.stats(at(0)).curr_items;
+    // In turns of one victim and one attempt this would copy 30 MB some ten thousand times.
+    assert_eq!(set(&store, b"large", &vec![7; 30 << 20], at(0)), Stored::Stored);
+    assert!(before > 150_000 && store.stats(at(0)).curr_items < before / 2);
+    store.validate();
+}
+
+#[test]
 fn without_evictions_a_full_store_refuses_and_set_removes() {
     let one = item::charge(1, 1);
     let store = Store::new(&StoreConfig { evictions: false, ..config(2 * one, 1) });

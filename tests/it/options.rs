@@ -170,6 +170,27 @@ fn every_stopping_signal_ends_it_cleanly() {
 }
 
 #[test]
+fn a_signal_at_the_earliest_moment_leaves_nothing_behind() {
+    for _ in 0..50 {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pid_file = directory.path().join("pid");
+        let mut child = Command::new(LARDER)
+            .args(["-p", "-1", "-P"])
+            .arg(&pid_file)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let deadline = std::time::Instant::now() + crate::DEADLINE;
+        while !pid_file.exists() {
+            assert!(std::time::Instant::now() < deadline, "no pid file");
+        }
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+        assert_eq!(child.wait().expect("our own child").code(), Some(0));
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
+    }
+}
+
+#[test]
 fn shutdown_stops_it_where_that_is_allowed() {
     for word in ["", " graceful"] {
         let mut server = larder(&["-A"]);
