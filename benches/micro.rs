@@ -44,13 +44,7 @@ fn write<'a>(key: &'a str, value: &'a [u8]) -> Write<'a> {
 
 fn full_store(limit_bytes: u64) -> (Store, Vec<String>) {
     let item_size = ItemSize { header_len: 59, flags_len: 4, max: 1 << 20 };
-    let store = Store::new(&StoreConfig {
-        limit_bytes,
-        shard_count: 16,
-        evictions: true,
-        cas: true,
-        item_size,
-    });
+    let store = Store::new(&StoreConfig::for_limit(limit_bytes, item_size));
     let keys: Vec<String> = (0..KEYS).map(key).collect();
     for key in &keys {
         store.store(&write(key, &[b'v'; 100]), NOW);

@@ -15,9 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 
-/// Enough that two threads seldom meet, few enough that their tables stay small.
-const SHARD_COUNT: usize = 16;
-
 /// What the threads of a server share.
 #[derive(Debug)]
 pub struct Instance {
@@ -52,16 +49,15 @@ impl Instance {
     pub fn new(config: Config, log: Log, listeners: Vec<(RawFd, SocketAddr)>) -> Self {
         let limits = Limits { item_size_max: config.item_size_max_bytes, cas: config.cas_enabled };
         let header_len = limits.item_size(0, 0, 0);
+        let item_size = ItemSize {
+            header_len,
+            flags_len: limits.item_size(0, 1, 0) - header_len,
+            max: u64::from(limits.item_size_max),
+        };
         let store = Store::new(&StoreConfig {
-            limit_bytes: config.memory_limit_bytes,
-            shard_count: SHARD_COUNT,
             evictions: config.evictions,
             cas: config.cas_enabled,
-            item_size: ItemSize {
-                header_len,
-                flags_len: limits.item_size(0, 1, 0) - header_len,
-                max: u64::from(limits.item_size_max),
-            },
+            ..StoreConfig::for_limit(config.memory_limit_bytes, item_size)
         });
         Self {
             limits,

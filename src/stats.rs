@@ -139,6 +139,26 @@ fn yes(is: bool) -> &'static str {
     if is { "yes" } else { "no" }
 }
 
+/// `stats store`: what the memory limit is spent on. The parts add up to `store_bytes`.
+pub fn store(instance: &Instance, out: &mut Vec<u8>) {
+    let store = instance.store_stats(instance.clock.now());
+    for (name, value) in [
+        ("limit_bytes", instance.store.limit_bytes()),
+        ("store_bytes", store.charged_bytes),
+        ("segment_bytes", store.segment_bytes),
+        ("index_bytes", store.index_bytes),
+        ("ghost_bytes", store.ghost_bytes),
+        ("large_bytes", store.large_bytes),
+        // Of the segments: written, and of that, what still counts.
+        ("segment_used_bytes", store.used_bytes),
+        ("segment_live_bytes", store.live_bytes),
+        ("segment_dead_bytes", store.used_bytes - store.live_bytes),
+        ("moved_bytes", store.moved_bytes),
+    ] {
+        stat(out, name, value);
+    }
+}
+
 /// `stats sizes`, which is not kept.
 pub fn sizes(out: &mut Vec<u8>) {
     stat(out, "sizes_status", "disabled");

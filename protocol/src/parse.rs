@@ -326,6 +326,8 @@ fn stats_topic(words: &Words<'_>) -> StatsTopic {
         StatsTopic::Slabs
     } else if topic == b"sizes" {
         StatsTopic::Sizes
+    } else if topic == b"store" {
+        StatsTopic::Store
     } else {
         StatsTopic::Unknown
     }

@@ -146,6 +146,8 @@ pub enum StatsTopic {
     Conns,
     /// `stats sizes`.
     Sizes,
+    /// `stats store`, which memcached does not have.
+    Store,
     /// `stats detail on|off|dump`; `None` is another word, or none.
     Detail(Option<DetailMode>),
     /// A word that names no topic.

@@ -38,6 +38,7 @@ pub(super) fn stats(cx: &Context<'_>, topic: StatsTopic, out: &mut Vec<u8>) -> F
         StatsTopic::Items => Ok(block(out, |out| stats::items(instance, out))),
         StatsTopic::Slabs => Ok(block(out, |out| stats::slabs(instance, out))),
         StatsTopic::Conns => Ok(block(out, |out| stats::conns(instance, out))),
+        StatsTopic::Store => Ok(block(out, |out| stats::store(instance, out))),
         StatsTopic::Sizes => Ok(block(out, stats::sizes)),
         StatsTopic::Reset => {
             instance.reset_stats();

@@ -23,7 +23,9 @@ pub fn general(instance: &Instance, out: &mut Vec<u8>) {
     stat(out, "threads", instance.config.threads);
     stat(out, "conn_yields", totals.conn_yields);
     let store = instance.store_stats(now);
-    hash_table(instance.store.shard_count() as u64, store.items_peak, out);
+    stat(out, "hash_power_level", store.hash_buckets.max(1).ilog2());
+    stat(out, "hash_bytes", store.index_bytes);
+    stat(out, "hash_is_expanding", 0);
     for name in [
         "slab_reassign_rescues",
         "slab_reassign_chunk_rescues",
@@ -147,13 +149,4 @@ fn commands(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
     if instance.config.idle_timeout_s > 0 {
         stat(out, "idle_kicks", totals.idle_kicks);
     }
-}
-
-/// The hash tables double at 7/8 full and never shrink, so their size follows from the most items ever
-/// held. A slot is 16 bytes and a tag.
-fn hash_table(shards: u64, items_peak: u64, out: &mut Vec<u8>) {
-    let slots = shards * (items_peak / shards * 8 / 7).max(3).next_power_of_two();
-    stat(out, "hash_power_level", slots.ilog2());
-    stat(out, "hash_bytes", slots * 17);
-    stat(out, "hash_is_expanding", 0);
 }

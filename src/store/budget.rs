@@ -25,11 +25,6 @@ impl Budget {
             .is_ok()
     }
 
-    /// Whether `len` bytes are free now.
-    pub(super) fn has(&self, len: u64) -> bool {
-        self.limit - self.used() >= len
-    }
-
     /// Gives back `len` bytes that were taken.
     pub(super) fn release(&self, len: u64) {
         let before = self.used.fetch_sub(len, Relaxed);

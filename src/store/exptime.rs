@@ -38,6 +38,11 @@ impl Deadline {
         }
     }
 
+    /// A moment in [`Now::ms`].
+    pub(super) fn at_ms(ms: u64) -> Self {
+        Self(ms)
+    }
+
     /// Whether the moment has come.
     pub fn is_due(self, now: Now) -> bool {
         now.ms >= self.0

@@ -1,116 +1,313 @@
-//! One stored item, what it costs, and the number it may hold.
+//! An item as bytes in a segment.
+//!
+//! ```text
+//! marks 1 | key length 1 | value length 2 | last access 3 | cas unique 8 | flags 4 | deadline 6 | key | value
+//! ```
+//! The cas unique is there unless the store keeps none; flags and deadline where the marks say so. A large
+//! value is kept elsewhere, and its number (4 bytes) stands in its place. Nothing is aligned: an item may begin at any
+//! byte.
+#![expect(clippy::cast_possible_truncation, reason = "last access is kept modulo 2^24 seconds")]
 
-use super::exptime::{Deadline, Now};
+use super::exptime::Deadline;
 
-/// Bytes that an item costs besides key and value: its list node (96 as allocated) and its share of a
-/// hash table that is at worst 7/16 full (17 bytes a slot).
-const NODE_CHARGE: u64 = 96 + 39;
-/// Allocations from this size on are mapped by themselves, in whole pages.
-const MAPPED_LEN_MIN: usize = 128 * 1024;
-const PAGE_LEN: usize = 4096;
-
-/// What the store keeps for a key.
-#[derive(Debug)]
-pub(super) struct Item {
-    /// The client's bytes.
-    pub(super) value: Box<[u8]>,
-    /// The client's 32 bits.
-    pub(super) flags: u32,
-    /// Changes with every change of the value, and with nothing else.
-    pub(super) cas_unique: u64,
-    /// Dead from here on.
-    pub(super) deadline: Deadline,
-    /// The flush generation in which the value was stored; dead once there is a later one.
-    pub(super) generation: u32,
-    /// Last read or write, in [`Now::ms`].
-    pub(super) accessed_ms: u64,
-    /// Whether it was ever read since it was stored.
-    pub(super) fetched: bool,
-}
-
-/// Why an item that is there does not count.
+/// What the first byte says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Death {
-    /// Its exptime has passed.
-    Expired,
-    /// It was stored before a `flush_all`.
-    Flushed,
+pub(super) struct Marks(u8);
+
+impl Marks {
+    const FLAGS: u8 = 1;
+    const DEADLINE: u8 = 1 << 1;
+    const LARGE: u8 = 1 << 2;
+    const FETCHED: u8 = 1 << 3;
+
+    /// For an item of these flags and this deadline.
+    pub(super) fn of(flags: u32, deadline: Deadline, large: bool) -> Self {
+        let mark = |is: bool, mark: u8| if is { mark } else { 0 };
+        Self(
+            mark(flags != 0, Self::FLAGS)
+                | mark(deadline != Deadline::NEVER, Self::DEADLINE)
+                | mark(large, Self::LARGE),
+        )
+    }
+
+    fn has(self, mark: u8) -> bool {
+        self.0 & mark != 0
+    }
+
+    /// Whether two items have the same fields.
+    fn same_fields(self, other: Self) -> bool {
+        (self.0 ^ other.0) & (Self::FLAGS | Self::DEADLINE | Self::LARGE) == 0
+    }
 }
 
-impl Item {
-    pub(super) fn death(&self, now: Now, generation: u32) -> Option<Death> {
-        if self.generation < generation {
-            Some(Death::Flushed)
-        } else if self.deadline.is_due(now) {
-            Some(Death::Expired)
-        } else {
-            None
+/// Bytes before the cas unique.
+const HEAD_LEN: usize = 7;
+const CAS_LEN: usize = 8;
+const FLAGS_LEN: usize = 4;
+const DEADLINE_LEN: usize = 6;
+/// The deadline that stands for never, where there is a field for it.
+const NEVER_MS: u64 = (1 << 48) - 1;
+/// What stands for a large value.
+pub(super) const LARGE_REF_LEN: usize = 4;
+/// Last access is kept in seconds, modulo 2^24 (194 days).
+const ACCESS_MASK: u32 = (1 << 24) - 1;
+
+/// How the items of a store are laid out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Format {
+    pub(super) cas: bool,
+}
+
+/// Where the parts of one item are, counted from its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    marks: Marks,
+    key_at: usize,
+    value_at: usize,
+    /// Of the whole item.
+    pub(super) len: usize,
+}
+
+/// What is written as an item.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewItem<'a> {
+    pub(super) key: &'a [u8],
+    /// In two parts, since a value may be joined of two. Of a large value: its number.
+    pub(super) value: [&'a [u8]; 2],
+    pub(super) is_large: bool,
+    pub(super) flags: u32,
+    pub(super) deadline: Deadline,
+    pub(super) cas_unique: u64,
+    pub(super) now_ms: u64,
+}
+
+impl NewItem<'_> {
+    fn marks(&self) -> Marks {
+        Marks::of(self.flags, self.deadline, self.is_large)
+    }
+
+    fn value_len(&self) -> usize {
+        self.value[0].len() + self.value[1].len()
+    }
+}
+
+impl Format {
+    /// The layout of an item of such marks and lengths.
+    pub(super) fn layout(self, marks: Marks, key_len: usize, value_len: usize) -> Layout {
+        let optional = |is: bool, len: usize| if is { len } else { 0 };
+        let key_at = HEAD_LEN
+            + optional(self.cas, CAS_LEN)
+            + optional(marks.has(Marks::FLAGS), FLAGS_LEN)
+            + optional(marks.has(Marks::DEADLINE), DEADLINE_LEN);
+        let value_at = key_at + key_len;
+        Layout { marks, key_at, value_at, len: value_at + value_len }
+    }
+
+    /// The layout of the item at the front of `bytes`.
+    pub(super) fn parse(self, bytes: &[u8]) -> Layout {
+        let value_len = u16::from_le_bytes([bytes[2], bytes[3]]);
+        self.layout(Marks(bytes[0]), usize::from(bytes[1]), usize::from(value_len))
+    }
+
+    /// The layout that a new item will have.
+    pub(super) fn layout_of(self, new: &NewItem<'_>) -> Layout {
+        self.layout(new.marks(), new.key.len(), new.value_len())
+    }
+
+    /// Whether a new item has the layout of an old one, so that it may be written over it.
+    pub(super) fn fits_over(self, old: Layout, new: &NewItem<'_>) -> bool {
+        let layout = self.layout_of(new);
+        old.marks.same_fields(layout.marks)
+            && (old.key_at, old.value_at, old.len) == (layout.key_at, layout.value_at, layout.len)
+    }
+
+    /// Writes an item to the front of `bytes`.
+    pub(super) fn write(self, bytes: &mut [u8], new: &NewItem<'_>) {
+        let layout = self.layout_of(new);
+        bytes[0] = layout.marks.0;
+        bytes[1] = u8::try_from(new.key.len()).expect("keys have 250 bytes at most");
+        let value_len = u16::try_from(new.value_len()).expect("longer values are large");
+        bytes[2..4].copy_from_slice(&value_len.to_le_bytes());
+        self.set_cas_unique(bytes, new.cas_unique);
+        set_accessed(bytes, new.now_ms);
+        let mut at = layout.key_at;
+        if layout.marks.has(Marks::DEADLINE) {
+            at -= DEADLINE_LEN;
+            put_deadline(&mut bytes[at..], new.deadline);
+        }
+        if layout.marks.has(Marks::FLAGS) {
+            at -= FLAGS_LEN;
+            bytes[at..at + FLAGS_LEN].copy_from_slice(&new.flags.to_le_bytes());
+        }
+        let mut at = layout.key_at;
+        for part in [new.key, new.value[0], new.value[1]] {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+    }
+
+    /// The cas unique of the item at the front; 0 where the store keeps none.
+    pub(super) fn cas_unique(self, bytes: &[u8]) -> u64 {
+        if !self.cas {
+            return 0;
+        }
+        let field = bytes[HEAD_LEN..HEAD_LEN + CAS_LEN].try_into();
+        u64::from_le_bytes(field.expect("eight bytes"))
+    }
+
+    pub(super) fn set_cas_unique(self, bytes: &mut [u8], cas_unique: u64) {
+        if self.cas {
+            bytes[HEAD_LEN..HEAD_LEN + CAS_LEN].copy_from_slice(&cas_unique.to_le_bytes());
         }
     }
 }
 
-/// Bytes that an item takes out of the memory limit, as the allocator hands them out.
-pub(super) fn charge(key_len: usize, value_len: usize) -> u64 {
-    NODE_CHARGE + allocated_len(key_len) + allocated_len(value_len)
-}
-
-/// What an allocation of this length takes: 8 bytes of header, steps of 16, whole pages when large.
-fn allocated_len(len: usize) -> u64 {
-    let rounded = match len {
-        0 => 0,
-        1..MAPPED_LEN_MIN => (len + 8).next_multiple_of(16).max(32),
-        _ => (len + 16).next_multiple_of(PAGE_LEN),
-    };
-    rounded as u64
-}
-
-/// The number in a value, as leniently as memcached reads it (strtoull): white space before it, a
-/// plus, and anything after a white space behind it.
-pub(super) fn number_in(value: &[u8]) -> Option<u64> {
-    // C's isspace; Rust's ASCII white space lacks the vertical tab.
-    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
-    let start = value.iter().take_while(|byte| is_space(byte)).count();
-    let rest = &value[start..];
-    let rest = rest.strip_prefix(b"+").unwrap_or(rest);
-    let digits = &rest[..rest.iter().take_while(|byte| byte.is_ascii_digit()).count()];
-    if digits.is_empty() || rest.get(digits.len()).is_some_and(|byte| !is_space(byte)) {
-        return None;
+impl Layout {
+    pub(super) fn key(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.key_at..self.value_at]
     }
-    digits.iter().try_fold(0_u64, |number, digit| {
-        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })
+
+    pub(super) fn value(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.value_at..self.len]
+    }
+
+    pub(super) fn value_mut(self, bytes: &mut [u8]) -> &mut [u8] {
+        &mut bytes[self.value_at..self.len]
+    }
+
+    /// The number of its large value, where it has one.
+    pub(super) fn large(self, bytes: &[u8]) -> Option<usize> {
+        self.marks.has(Marks::LARGE).then(|| {
+            let number = self.value(bytes).try_into().expect("four bytes stand for a large value");
+            u32::from_le_bytes(number) as usize
+        })
+    }
+
+    pub(super) fn flags(self, bytes: &[u8]) -> u32 {
+        if !self.marks.has(Marks::FLAGS) {
+            return 0;
+        }
+        let deadline_len = if self.marks.has(Marks::DEADLINE) { DEADLINE_LEN } else { 0 };
+        let at = self.key_at - deadline_len - FLAGS_LEN;
+        u32::from_le_bytes(bytes[at..at + FLAGS_LEN].try_into().expect("four bytes"))
+    }
+
+    pub(super) fn deadline(self, bytes: &[u8]) -> Deadline {
+        if !self.marks.has(Marks::DEADLINE) {
+            return Deadline::NEVER;
+        }
+        let mut field = [0; 8];
+        field[..DEADLINE_LEN].copy_from_slice(&bytes[self.key_at - DEADLINE_LEN..self.key_at]);
+        match u64::from_le_bytes(field) {
+            NEVER_MS => Deadline::NEVER,
+            ms => Deadline::at_ms(ms),
+        }
+    }
+
+    /// Gives the item another deadline; false where it has no field for it.
+    pub(super) fn set_deadline(self, bytes: &mut [u8], deadline: Deadline) -> bool {
+        if self.marks.has(Marks::DEADLINE) {
+            put_deadline(&mut bytes[self.key_at - DEADLINE_LEN..], deadline);
+            return true;
+        }
+        deadline == Deadline::NEVER
+    }
+
+    /// Whether the item was read since it was stored.
+    pub(super) fn is_fetched(self) -> bool {
+        self.marks.has(Marks::FETCHED)
+    }
+}
+
+/// Marks the item at the front as read.
+pub(super) fn set_fetched(bytes: &mut [u8]) {
+    bytes[0] |= Marks::FETCHED;
+}
+
+/// Notes the time of a read or write of the item at the front.
+pub(super) fn set_accessed(bytes: &mut [u8], now_ms: u64) {
+    let seconds = (now_ms / 1000) as u32 & ACCESS_MASK;
+    bytes[4..7].copy_from_slice(&seconds.to_le_bytes()[..3]);
+}
+
+/// Seconds since the item at the front was read or written.
+pub(super) fn idle_s(bytes: &[u8], now_ms: u64) -> u64 {
+    let accessed = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], 0]);
+    u64::from(((now_ms / 1000) as u32).wrapping_sub(accessed) & ACCESS_MASK)
+}
+
+fn put_deadline(field: &mut [u8], deadline: Deadline) {
+    let ms = deadline.ms().min(NEVER_MS);
+    field[..DEADLINE_LEN].copy_from_slice(&ms.to_le_bytes()[..DEADLINE_LEN]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn numbers_are_read_leniently() {
-        for (value, number) in [
-            ("12", Some(12)),
-            ("12 ab", Some(12)),
-            ("+5 ", Some(5)),
-            (" \t7\x0b", Some(7)),
-            ("007", Some(7)),
-            ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551616", None),
-            ("-5", None),
-            ("", None),
-            (" ", None),
-            ("+", None),
-            ("12ab", None),
-            ("0x10", None),
-        ] {
-            assert_eq!(number_in(value.as_bytes()), number, "{value:?}");
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// What is written is read again, whichever fields there are.
+        #[test]
+        fn an_item_is_read_as_it_was_written(
+            cas in any::<bool>(),
+            key in proptest::collection::vec(any::<u8>(), 1..=250),
+            front in proptest::collection::vec(any::<u8>(), 0..300),
+            back in proptest::collection::vec(any::<u8>(), 0..300),
+            flags in prop_oneof![Just(0), any::<u32>()],
+            deadline in prop_oneof![Just(Deadline::NEVER), (0..1_u64 << 47).prop_map(Deadline::at_ms)],
+            cas_unique in any::<u64>(),
+            seconds in 0..1_u64 << 24,
+        ) {
+            let format = Format { cas };
+            let now_ms = seconds * 1000;
+            let new = NewItem {
+                key: &key, value: [&front, &back], is_large: false, flags, deadline, cas_unique, now_ms,
+            };
+            let len = format.layout_of(&new).len;
+            let mut bytes = vec![0xaa; len + 3];
+            format.write(&mut bytes, &new);
+            prop_assert_eq!(&bytes[len..], &[0xaa; 3], "it ends where it should");
+            let layout = format.parse(&bytes);
+            prop_assert_eq!(layout, format.layout_of(&new));
+            prop_assert!(format.fits_over(layout, &new));
+            prop_assert_eq!(layout.key(&bytes), &key[..]);
+            prop_assert_eq!(layout.value(&bytes), [&front[..], &back].concat());
+            prop_assert_eq!((layout.flags(&bytes), layout.deadline(&bytes)), (flags, deadline));
+            prop_assert_eq!(format.cas_unique(&bytes), if cas { cas_unique } else { 0 });
+            prop_assert_eq!(layout.large(&bytes), None);
+            prop_assert_eq!(idle_s(&bytes, now_ms + 5000), 5);
+            prop_assert!(!layout.is_fetched());
+            set_fetched(&mut bytes);
+            prop_assert!(format.parse(&bytes).is_fetched());
+            prop_assert!(format.fits_over(format.parse(&bytes), &new), "being read changes no field");
         }
     }
 
     #[test]
-    fn the_charge_follows_the_allocator() {
-        assert_eq!(charge(1, 0), NODE_CHARGE + 32);
-        assert_eq!(charge(24, 25), NODE_CHARGE + 32 + 48);
-        assert_eq!(charge(1, 128 * 1024), NODE_CHARGE + 32 + 132 * 1024);
-        assert!(std::mem::size_of::<Item>() + 16 + 16 + 8 <= 96, "the node outgrew its charge");
+    fn a_deadline_changes_in_place_where_it_has_a_field() {
+        let format = Format { cas: true };
+        let soon = Deadline::at_ms(5);
+        let mut new = NewItem {
+            key: b"k",
+            value: [b"v", b""],
+            is_large: false,
+            flags: 7,
+            deadline: soon,
+            cas_unique: 1,
+            now_ms: 0,
+        };
+        let mut bytes = [0; 64];
+        format.write(&mut bytes, &new);
+        let layout = format.parse(&bytes);
+        assert!(layout.set_deadline(&mut bytes, Deadline::NEVER));
+        assert_eq!((layout.deadline(&bytes), layout.flags(&bytes)), (Deadline::NEVER, 7));
+        new.deadline = Deadline::NEVER;
+        format.write(&mut bytes, &new);
+        let layout = format.parse(&bytes);
+        assert!(layout.set_deadline(&mut bytes, Deadline::NEVER));
+        assert!(!layout.set_deadline(&mut bytes, soon), "there is no field for it");
     }
 }

@@ -1,10 +1,14 @@
 //! The store: keys to items under one memory limit.
 //!
-//! This is the first form: exact LRU over 2^n shards, each a lock around an `lru` map. It is small and
-//! plain on purpose, since it stays as the reference that a faster store is compared with.
+//! Memory is segments, and a shard is two logs of them: no allocation per item, no size classes, nothing that
+//! could calcify when the sizes of values change. A log that runs out of memory takes its oldest segment,
+//! copies what is worth keeping to the head of a log, and begins it anew; where much of a shard is dead
+//! (overwritten, deleted), it takes the segment with the most dead bytes instead, and evicts nothing.
 //!
-//! Reading order: this file (what a store can do, and the locks), `shard` (how it is done), `item` (what
-//! is kept and what it costs), `exptime`, `flush`, `budget`.
+//! Reading order: this file (what a store can do, and the locks), `shard` (how it is done), `item` (an item as
+//! bytes), `index` (where it is), `segment` (memory and its pool), `large`, `ghost`, `exptime`, `flush`, `budget`.
+//! `exact` is a second form behind the same interface: exact LRU, small and plain, the reference that the
+//! first is tested against and compared with.
 //!
 //! The store knows no protocol, no sockets, no threads but through its locks, and no clock: the time is
 //! an argument.
@@ -15,20 +19,28 @@
 //! INVARIANT: a CAS unique changes exactly when the value does, and no two are equal.
 
 mod budget;
+mod exact;
+mod exact_item;
 mod exptime;
 mod flush;
+mod ghost;
+mod index;
 mod item;
+mod large;
+mod number;
+mod segment;
 mod shard;
+mod stats;
 #[cfg(test)]
 mod tests;
 
 pub use exptime::{Deadline, Now};
+pub use stats::StoreStats;
 
 use ahash::RandomState;
-use budget::Budget;
 use flush::Flush;
 use parking_lot::{Mutex, MutexGuard};
-use shard::{Moment, NoRoom, Shard};
+use segment::Pool;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How a store is made.
@@ -38,12 +50,68 @@ pub struct StoreConfig {
     pub limit_bytes: u64,
     /// A power of two.
     pub shard_count: usize,
+    /// How memory is managed, and what goes first when there is none left.
+    pub eviction: Eviction,
     /// Whether living items may be thrown out for new ones.
     pub evictions: bool,
     /// Whether items have a CAS unique; without, it is 0 and no `cas` ever matches.
     pub cas: bool,
     /// What counts as an item's size.
     pub item_size: ItemSize,
+}
+
+/// How a store manages its memory, and what goes first when it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// Items in logs of segments of this many bytes (a power of two), evicted by S3-FIFO.
+    S3Fifo {
+        /// In bytes.
+        segment_len: usize,
+    },
+    /// Each item in allocations of its own, evicted in the exact order of use: the reference.
+    ExactLru,
+}
+
+impl StoreConfig {
+    /// What suits a limit: segments and shards that are small enough for the open ones not to matter.
+    #[expect(clippy::missing_panics_doc, reason = "64 KiB fit into any usize")]
+    pub fn for_limit(limit_bytes: u64, item_size: ItemSize) -> Self {
+        let segment_len = (limit_bytes / 256).clamp(4096, 65_536).next_power_of_two();
+        // Each shard has two open segments and a spare one, so many shards cost memory.
+        let shard_count = 1 << (limit_bytes / segment_len / 128).clamp(1, 16).ilog2();
+        Self {
+            limit_bytes,
+            shard_count,
+            eviction: Eviction::S3Fifo {
+                segment_len: usize::try_from(segment_len).expect("64 KiB at most"),
+            },
+            evictions: true,
+            cas: true,
+            item_size,
+        }
+    }
+}
+
+/// A key and its hash.
+#[derive(Debug, Clone, Copy)]
+struct Key<'a> {
+    bytes: &'a [u8],
+    hash: u64,
+}
+
+/// The moment of one operation.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    now: Now,
+    /// Of [`Flush`].
+    generation: u32,
+}
+
+/// This shard has nothing left to evict, and it was not enough.
+#[derive(Debug)]
+struct NoRoom {
+    /// Bytes that must come free.
+    needed: u64,
 }
 
 /// memcached's measure of an item, which clients see as a size limit and as the `bytes` counter.
@@ -160,63 +228,31 @@ pub enum Arithmetic {
     NoMemory,
 }
 
-/// The store's counters and gauges. A field is named after its STAT where there is one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Items held, dead ones included until they are found out.
-    pub curr_items: u64,
-    /// Items stored since the start.
-    pub total_items: u64,
-    /// Size of the items held, by [`ItemSize`].
-    pub bytes: u64,
-    /// Bytes that the items held take out of the limit.
-    pub charged_bytes: u64,
-    /// Living items thrown out.
-    pub evictions: u64,
-    /// Of [`Self::evictions`], never read.
-    pub evicted_unfetched: u64,
-    /// Of [`Self::evictions`], with an exptime.
-    pub evicted_nonzero: u64,
-    /// Seconds for which the last victim had not been used; the longest of all shards.
-    pub evicted_time_s: u64,
-    /// Dead items whose memory was used again.
-    pub reclaimed: u64,
-    /// Of [`Self::reclaimed`], never read.
-    pub expired_unfetched: u64,
-    /// Seconds since the least recently used item was used.
-    pub age_s: u64,
-    /// Most items ever held at a time by each shard, summed.
-    pub items_peak: u64,
+/// One lock domain, in the form that the store was made in.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the larger one is the one in use")]
+enum Shard {
+    Log(shard::Shard),
+    Exact(exact::Shard),
 }
 
-impl StoreStats {
-    /// With the counters as counted since an earlier look; the gauges as they are.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            total_items: self.total_items - earlier.total_items,
-            evictions: self.evictions - earlier.evictions,
-            evicted_unfetched: self.evicted_unfetched - earlier.evicted_unfetched,
-            evicted_nonzero: self.evicted_nonzero - earlier.evicted_nonzero,
-            reclaimed: self.reclaimed - earlier.reclaimed,
-            expired_unfetched: self.expired_unfetched - earlier.expired_unfetched,
-            ..*self
+/// Calls the same method of either form; the exact one hashes keys itself.
+macro_rules! either {
+    ($shard:expr, $log:ident => $by_log:expr, $exact:ident => $by_exact:expr) => {
+        match $shard {
+            Shard::Log($log) => $by_log,
+            Shard::Exact($exact) => $by_exact,
         }
+    };
+}
+
+impl Shard {
+    fn evict(&mut self, needed: u64, at: Moment, pool: &Pool) -> bool {
+        either!(self, log => log.evict(needed, at, pool), exact => exact.evict(at, pool))
     }
 
-    fn add(&mut self, shard: &Self) {
-        self.curr_items += shard.curr_items;
-        self.total_items += shard.total_items;
-        self.bytes += shard.bytes;
-        self.charged_bytes += shard.charged_bytes;
-        self.evictions += shard.evictions;
-        self.evicted_unfetched += shard.evicted_unfetched;
-        self.evicted_nonzero += shard.evicted_nonzero;
-        self.evicted_time_s = self.evicted_time_s.max(shard.evicted_time_s);
-        self.reclaimed += shard.reclaimed;
-        self.expired_unfetched += shard.expired_unfetched;
-        self.age_s = self.age_s.max(shard.age_s);
-        self.items_peak += shard.items_peak;
+    fn remove(&mut self, key: Key<'_>, pool: &Pool) {
+        either!(self, log => log.remove(key, pool), exact => drop(exact.remove(key.bytes, pool)));
     }
 }
 
@@ -226,7 +262,7 @@ pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     /// Seeded at random at every start, so that nobody can choose keys that meet in one shard.
     hasher: RandomState,
-    budget: Budget,
+    pool: Pool,
     flush: Flush,
     /// The last CAS unique that was given out; `None` where there are none.
     cas_unique: Option<AtomicU64>,
@@ -236,17 +272,27 @@ impl Store {
     /// An empty store.
     ///
     /// # Panics
-    /// When the number of shards is no power of two.
+    /// When the number of shards or the length of a segment is no power of two, or the limit has no room for
+    /// empty shards.
     pub fn new(config: &StoreConfig) -> Self {
-        assert!(
-            config.shard_count.is_power_of_two(),
-            "shards are picked by the low bits of a hash"
-        );
-        let shard = || Mutex::new(Shard::new(config.evictions, config.item_size));
+        assert!(config.shard_count.is_power_of_two(), "shards are picked by bits of a hash");
+        let hasher = RandomState::new();
+        let segment_len = match config.eviction {
+            Eviction::S3Fifo { segment_len } => segment_len,
+            Eviction::ExactLru => 1,
+        };
+        assert!(segment_len.is_power_of_two(), "segments are found by bits of a location");
+        let pool = Pool::new(config.limit_bytes, segment_len);
+        let shard = || match config.eviction {
+            Eviction::S3Fifo { .. } => Shard::Log(shard::Shard::new(config, hasher.clone(), &pool)),
+            Eviction::ExactLru => {
+                Shard::Exact(exact::Shard::new(config.evictions, config.item_size))
+            }
+        };
         Self {
-            shards: (0..config.shard_count).map(|_| shard()).collect(),
-            hasher: RandomState::new(),
-            budget: Budget::new(config.limit_bytes),
+            shards: (0..config.shard_count).map(|_| Mutex::new(shard())).collect(),
+            hasher,
+            pool,
             flush: Flush::new(),
             cas_unique: config.cas.then(AtomicU64::default),
         }
@@ -260,43 +306,59 @@ impl Store {
         now: Now,
         read: impl FnOnce(ItemView<'_>) -> R,
     ) -> Result<R, Miss> {
+        let key = self.key(key);
         let mut shard = self.shard(self.home(key));
-        shard.get(key, deadline, self.moment(now), &self.budget, read)
+        let (at, pool) = (self.moment(now), &self.pool);
+        either!(&mut *shard,
+            log => log.get(key, deadline, at, pool, read),
+            exact => exact.get(key.bytes, deadline, at, pool, read))
     }
 
     /// Carries out a storage command.
     pub fn store(&self, write: &Write<'_>, now: Now) -> Stored {
-        let attempt =
-            |shard: &mut Shard, at| shard.store(write, self.next_cas_unique(), at, &self.budget);
+        let key = self.key(write.key);
+        let attempt = |shard: &mut Shard, at| {
+            let cas_unique = self.next_cas_unique();
+            either!(shard,
+                log => log.store(key, write, cas_unique, at, &self.pool),
+                exact => exact.store(write, cas_unique, at, &self.pool))
+        };
         let give_up = |shard: &mut Shard| match write.mode {
             // A join that finds no room is one that did not happen.
             StoreMode::Append | StoreMode::Prepend => Stored::NotStored,
             StoreMode::Set => {
-                shard.remove(write.key, &self.budget);
+                shard.remove(key, &self.pool);
                 Stored::NoMemory
             }
             StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
         };
-        self.with_room(write.key, now, attempt, give_up)
+        self.with_room(key, now, attempt, give_up)
     }
 
     /// Adds to or subtracts from the number in a value.
     pub fn arithmetic(&self, key: &[u8], delta: Delta, now: Now) -> Arithmetic {
+        let key = self.key(key);
         let attempt = |shard: &mut Shard, at| {
-            shard.arithmetic(key, delta, self.next_cas_unique(), at, &self.budget)
+            let cas_unique = self.next_cas_unique();
+            either!(shard,
+                log => log.arithmetic(key, delta, cas_unique, at, &self.pool),
+                exact => exact.arithmetic(key.bytes, delta, cas_unique, at, &self.pool))
         };
         self.with_room(key, now, attempt, |_| Arithmetic::NoMemory)
     }
 
     /// Removes a living item; whether there was one.
     pub fn delete(&self, key: &[u8], now: Now) -> bool {
+        let key = self.key(key);
         let mut shard = self.shard(self.home(key));
-        shard.delete(key, self.moment(now), &self.budget)
+        let (at, pool) = (self.moment(now), &self.pool);
+        either!(&mut *shard, log => log.delete(key, at, pool), exact => exact.delete(key.bytes, at, pool))
     }
 
     /// Removes whatever is under a key.
     pub fn remove(&self, key: &[u8]) {
-        self.shard(self.home(key)).remove(key, &self.budget);
+        let key = self.key(key);
+        self.shard(self.home(key)).remove(key, &self.pool);
     }
 
     /// Makes all that is stored before a moment dead; replaces a flush that is still to come.
@@ -308,19 +370,16 @@ impl Store {
     pub fn stats(&self, now: Now) -> StoreStats {
         let mut sum = StoreStats::default();
         for shard in &self.shards {
-            sum.add(&shard.lock().stats(now));
+            sum.add(&either!(&*shard.lock(), log => log.stats(now), exact => exact.stats(now)));
         }
+        sum.segment_bytes += self.pool.free_len();
+        sum.charged_bytes += self.pool.free_len();
         sum
     }
 
     /// The memory limit, in bytes.
     pub fn limit_bytes(&self) -> u64 {
-        self.budget.limit()
-    }
-
-    /// How many shards there are.
-    pub fn shard_count(&self) -> usize {
-        self.shards.len()
+        self.pool.budget.limit()
     }
 
     /// Recounts everything. For tests: slow, and exact only while nobody else uses the store.
@@ -328,15 +387,21 @@ impl Store {
     /// # Panics
     /// When the books are wrong.
     pub fn validate(&self) {
-        let charged: u64 = self.shards.iter().map(|shard| shard.lock().validate()).sum();
-        assert_eq!(charged, self.budget.used(), "the budget is the sum of its shards");
-        assert!(charged <= self.budget.limit(), "the limit holds");
+        let mut charged = self.pool.free_len();
+        for shard in &self.shards {
+            charged += either!(&*shard.lock(), log => log.validate(), exact => exact.validate());
+        }
+        assert_eq!(charged, self.pool.budget.used(), "the budget is the sum of its shards");
+        assert!(charged <= self.pool.budget.limit(), "the limit holds");
     }
 
-    fn home(&self, key: &[u8]) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "only the low bits are kept")]
-        let hash = self.hasher.hash_one(key) as usize;
-        hash & (self.shards.len() - 1)
+    fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, hash: self.hasher.hash_one(bytes) }
+    }
+
+    /// The index takes the low and the high bits of the hash; these are others.
+    fn home(&self, key: Key<'_>) -> usize {
+        (key.hash >> 40) as usize & (self.shards.len() - 1)
     }
 
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
@@ -358,7 +423,7 @@ impl Store {
     /// attempt.
     fn with_room<R>(
         &self,
-        key: &[u8],
+        key: Key<'_>,
         now: Now,
         attempt: impl Fn(&mut Shard, Moment) -> Result<R, NoRoom>,
         give_up: impl FnOnce(&mut Shard) -> R,
@@ -385,10 +450,10 @@ impl Store {
             let mut freed_now = false;
             for index in (0..self.shards.len()).filter(|index| *index != home) {
                 let mut other = self.shard(index);
-                freed_now |= other.evict(self.moment(now), &self.budget);
+                freed_now |= other.evict(needed, self.moment(now), &self.pool);
             }
             freed |= freed_now;
-            if !freed_now || self.budget.has(needed) {
+            if !freed_now || self.pool.has(needed) {
                 return freed;
             }
         }

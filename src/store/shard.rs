@@ -1,151 +1,368 @@
-//! One lock domain of the store: a plain single-threaded struct, the lock is one layer up.
+//! One lock domain of the store: items in two logs of segments, and an index to find them.
 //!
-//! INVARIANT: the order of `items` is the exact order of use; eviction takes the least recently used.
-//! INVARIANT: what `items` costs is reserved in the [`Budget`], neither more nor less.
+//! New keys go into the small log; what is read again, or comes back soon after it was evicted, into the main one
+//! (S3-FIFO, J. Yang et al., SOSP 2023). Both are queues of segments, written once from the front. Memory comes
+//! back a segment at a time: the items of a victim that are worth it are copied to the head of a log, the
+//! others are forgotten.
+//!
+//! A plain single-threaded struct; the lock is one layer up.
+//!
+//! INVARIANT: the index points to every item that counts, and to nothing else.
+//! INVARIANT: everything that the shard holds is charged to the pool, neither more nor less.
+//! INVARIANT: all items of a segment are of one flush generation.
+#![expect(clippy::cast_possible_truncation, reason = "locations are taken apart")]
 
-use super::budget::Budget;
-use super::exptime::{Deadline, Now};
-use super::item::{Death, Item, charge, number_in};
-use super::{Arithmetic, Delta, ItemSize, ItemView, Miss, StoreMode, StoreStats, Stored, Write};
-use lru::LruCache;
+mod books;
+mod reclaim;
+mod write;
 
-/// How long a shard that may not evict rests between looking for dead items.
-const SWEEP_PAUSE_MS: u64 = 1000;
+use super::exptime::Deadline;
+use super::ghost::Ghost;
+use super::index::{Index, SlotAt};
+use super::item::{self, Format, Layout, NewItem};
+use super::large::LargeValues;
+use super::number::number_in;
+use super::segment::{LogName, Pool, Segment};
+use super::{
+    Arithmetic, Delta, ItemSize, ItemView, Key, Miss, Moment, NoRoom, StoreConfig, StoreMode,
+    StoreStats, Stored, Write,
+};
+use reclaim::Rule;
+use std::collections::VecDeque;
 
-/// The moment of one operation.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    pub(super) now: Now,
-    /// Of [`super::flush::Flush`].
-    pub(super) generation: u32,
+/// A queue of segments.
+#[derive(Debug, Default)]
+struct Log {
+    /// Full ones, the oldest first.
+    sealed: VecDeque<u32>,
+    /// The one that is written.
+    open: Option<u32>,
+    /// Bytes of large values that its items own.
+    large_len: u64,
 }
 
-/// This shard has nothing left to evict, and it was not enough.
-#[derive(Debug)]
-pub(super) struct NoRoom {
-    /// Bytes that must come free.
-    pub(super) needed: u64,
+impl Log {
+    fn segment_count(&self) -> u64 {
+        self.sealed.len() as u64 + u64::from(self.open.is_some())
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Shard {
-    items: LruCache<Box<[u8]>, Item, ahash::RandomState>,
+    format: Format,
+    hasher: ahash::RandomState,
+    /// Segments are 2^this bytes long.
+    segment_shift: u32,
     evictions_allowed: bool,
     item_size: ItemSize,
-    /// Not before this is it worth to look for dead items again.
+    index: Index,
+    /// By number, which with a position makes a location.
+    segments: Vec<Option<Segment>>,
+    vacant: Vec<u32>,
+    small: Log,
+    main: Log,
+    /// For the survivors of the next victim, which is not free before they have left it.
+    spare: Option<Box<[u8]>>,
+    /// The victim that is being read, the position in it, and its rule.
+    victim: Option<(u32, usize, Rule)>,
+    ghost: Ghost,
+    large: LargeValues,
     next_sweep_ms: u64,
-    /// Counters and sums of this shard; `charged_bytes` is what it holds of the budget.
+    /// Its part of the limit, in bytes.
+    fair_share: u64,
     stats: StoreStats,
 }
 
+/// A living item: its slot, and its segment and position.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    hash: u64,
+    slot: SlotAt,
+    segment: usize,
+    at: usize,
+}
+
 impl Shard {
-    pub(super) fn new(evictions_allowed: bool, item_size: ItemSize) -> Self {
+    /// An empty shard; takes a little memory from the pool.
+    pub(super) fn new(config: &StoreConfig, hasher: ahash::RandomState, pool: &Pool) -> Self {
         Self {
-            items: LruCache::unbounded_with_hasher(ahash::RandomState::new()),
-            evictions_allowed,
-            item_size,
+            format: Format { cas: config.cas },
+            hasher,
+            segment_shift: pool.segment_len().trailing_zeros(),
+            evictions_allowed: config.evictions,
+            item_size: config.item_size,
+            index: Index::new(pool).expect("the limit has room for empty shards"),
+            segments: Vec::new(),
+            vacant: Vec::new(),
+            small: Log::default(),
+            main: Log::default(),
+            spare: None,
+            victim: None,
+            ghost: Ghost::default(),
+            large: LargeValues::default(),
             next_sweep_ms: 0,
+            fair_share: config.limit_bytes / config.shard_count as u64,
             stats: StoreStats::default(),
         }
     }
 
-    /// The living item of a key, now the most recently used; a dead one is removed.
-    fn live(&mut self, key: &[u8], at: Moment, budget: &Budget) -> Result<&mut Item, Miss> {
-        let item = self.items.peek(key).ok_or(Miss::Absent)?;
-        if let Some(death) = item.death(at.now, at.generation) {
-            self.remove(key, budget);
-            return Err(match death {
-                Death::Expired => Miss::Expired,
-                Death::Flushed => Miss::Flushed,
-            });
-        }
-        self.items.get_mut(key).ok_or(Miss::Absent)
+    fn place(&self, location: u64) -> (usize, usize) {
+        let at = location & ((1 << self.segment_shift) - 1);
+        ((location >> self.segment_shift) as usize, at as usize)
     }
 
-    /// Reads an item, giving it a new deadline where one is given.
+    fn location(&self, segment: usize, at: usize) -> u64 {
+        (segment as u64) << self.segment_shift | at as u64
+    }
+
+    fn segment(&self, number: usize) -> &Segment {
+        self.segments[number].as_ref().expect("a location is in a segment that is held")
+    }
+
+    fn segment_mut(&mut self, number: usize) -> &mut Segment {
+        self.segments[number].as_mut().expect("a location is in a segment that is held")
+    }
+
+    fn bytes(&self, found: Found) -> &[u8] {
+        &self.segment(found.segment).bytes[found.at..]
+    }
+
+    fn bytes_mut(&mut self, found: Found) -> &mut [u8] {
+        &mut self.segment_mut(found.segment).bytes[found.at..]
+    }
+
+    fn layout(&self, found: Found) -> Layout {
+        self.format.parse(self.bytes(found))
+    }
+
+    fn find(&self, key: Key<'_>) -> Option<Found> {
+        let slot = self.index.find(key.hash, |location| {
+            let (segment, at) = self.place(location);
+            let bytes = &self.segment(segment).bytes[at..];
+            self.format.parse(bytes).key(bytes) == key.bytes
+        })?;
+        let (segment, at) = self.place(self.index.location(slot));
+        Some(Found { hash: key.hash, slot, segment, at })
+    }
+
+    /// The item of a key if it lives; a dead one is removed.
+    fn find_living(&mut self, key: Key<'_>, at: Moment, pool: &Pool) -> Result<Found, Miss> {
+        let found = self.find(key).ok_or(Miss::Absent)?;
+        let miss = if self.segment(found.segment).generation < at.generation {
+            Miss::Flushed
+        } else if self.layout(found).deadline(self.bytes(found)).is_due(at.now) {
+            Miss::Expired
+        } else {
+            return Ok(found);
+        };
+        self.drop_item(found, pool);
+        Err(miss)
+    }
+
+    /// Forgets an item.
+    fn drop_item(&mut self, found: Found, pool: &Pool) {
+        self.index.remove(found.hash, found.slot);
+        self.bury(found, pool);
+    }
+
+    /// Takes an item out of the books that the index does not point to any more.
+    fn bury(&mut self, found: Found, pool: &Pool) {
+        let layout = self.layout(found);
+        let bytes = self.bytes(found);
+        let (key_len, flags) = (layout.key(bytes).len(), layout.flags(bytes));
+        let large = layout.large(bytes);
+        let value_len = match large {
+            Some(number) => self.large.get(number).len(),
+            None => layout.value(bytes).len(),
+        };
+        self.stats.bytes -= self.item_size.of(key_len, flags, value_len);
+        let large_len = large.map_or(0, |number| self.large.remove(number, pool));
+        self.count_dead(found.segment, layout.len, large_len);
+    }
+
+    fn count_dead(&mut self, segment: usize, len: usize, large_len: u64) {
+        let segment = self.segment_mut(segment);
+        segment.live_len -= len;
+        segment.large_len -= large_len;
+        let log = segment.log;
+        self.log_mut(log).large_len -= large_len;
+        self.stats.live_bytes -= len as u64;
+    }
+
+    fn log(&self, name: LogName) -> &Log {
+        match name {
+            LogName::Small => &self.small,
+            LogName::Main => &self.main,
+        }
+    }
+
+    fn log_mut(&mut self, name: LogName) -> &mut Log {
+        match name {
+            LogName::Small => &mut self.small,
+            LogName::Main => &mut self.main,
+        }
+    }
+
+    /// Hands an item to `read`, giving it a new deadline where one is given.
     pub(super) fn get<R>(
         &mut self,
-        key: &[u8],
+        key: Key<'_>,
         deadline: Option<Deadline>,
         at: Moment,
-        budget: &Budget,
+        pool: &Pool,
         read: impl FnOnce(ItemView<'_>) -> R,
     ) -> Result<R, Miss> {
-        let item = self.live(key, at, budget)?;
-        item.fetched = true;
-        item.accessed_ms = at.now.ms;
+        let mut found = self.find_living(key, at, pool)?;
         if let Some(deadline) = deadline {
-            item.deadline = deadline;
+            found = self.touch(key, found, deadline, at, pool)?;
         }
-        let view = ItemView { value: &item.value, flags: item.flags, cas_unique: item.cas_unique };
-        Ok(read(view))
+        let frequency = self.index.frequency(found.slot);
+        self.index.set_frequency(found.slot, frequency.saturating_add(1));
+        let bytes = self.bytes_mut(found);
+        item::set_fetched(bytes);
+        item::set_accessed(bytes, at.now.ms);
+        let layout = self.layout(found);
+        let bytes = self.bytes(found);
+        let value = match layout.large(bytes) {
+            Some(number) => self.large.get(number),
+            None => layout.value(bytes),
+        };
+        let cas_unique = self.format.cas_unique(bytes);
+        Ok(read(ItemView { value, flags: layout.flags(bytes), cas_unique }))
+    }
+
+    /// Gives an item another deadline: in place where it has a field for it, else it is written anew. Where
+    /// there is no room for that, it is gone: it must not outlive its deadline.
+    fn touch(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        deadline: Deadline,
+        at: Moment,
+        pool: &Pool,
+    ) -> Result<Found, Miss> {
+        let layout = self.layout(found);
+        if layout.set_deadline(self.bytes_mut(found), deadline) {
+            return Ok(found);
+        }
+        let bytes = self.bytes(found)[..layout.len].to_vec();
+        let bytes = &bytes[..];
+        let new = NewItem {
+            key: key.bytes,
+            value: [layout.value(bytes), b""],
+            is_large: layout.large(bytes).is_some(),
+            flags: layout.flags(bytes),
+            deadline,
+            cas_unique: self.format.cas_unique(bytes),
+            now_ms: at.now.ms,
+        };
+        let log = self.segment(found.segment).log;
+        let len = self.format.layout_of(&new).len;
+        let Ok((segment, position)) = self.allocate(log, len, at, pool) else {
+            self.remove(key, pool);
+            return Err(Miss::Absent);
+        };
+        // Making room may have moved the item, or evicted it.
+        let Some(old) = self.find(key) else {
+            self.unallocate(segment, len);
+            return Err(Miss::Absent);
+        };
+        let format = self.format;
+        format.write(&mut self.segment_mut(segment).bytes[position..], &new);
+        let large_len = layout
+            .large(bytes)
+            .map_or(0, |number| LargeValues::charge(self.large.get(number).len()));
+        self.move_large(old.segment, segment, large_len);
+        self.count_dead(old.segment, layout.len, 0);
+        self.index.relocate(old.slot, self.location(segment, position));
+        Ok(Found { slot: old.slot, hash: key.hash, segment, at: position })
+    }
+
+    fn move_large(&mut self, from: usize, to: usize, large_len: u64) {
+        let segment = self.segment_mut(from);
+        segment.large_len -= large_len;
+        let log = segment.log;
+        self.log_mut(log).large_len -= large_len;
+        self.add_large(to, large_len);
+    }
+
+    fn add_large(&mut self, to: usize, large_len: u64) {
+        let segment = self.segment_mut(to);
+        segment.large_len += large_len;
+        let log = segment.log;
+        self.log_mut(log).large_len += large_len;
     }
 
     /// Carries out a storage command; the caller has drawn `cas_unique` for it.
     pub(super) fn store(
         &mut self,
+        key: Key<'_>,
         write: &Write<'_>,
         cas_unique: u64,
         at: Moment,
-        budget: &Budget,
+        pool: &Pool,
     ) -> Result<Stored, NoRoom> {
-        let item_size = self.item_size;
-        let old = self.live(write.key, at, budget).ok();
-        let present = old.is_some();
-        let mut item = Item {
-            value: Box::default(),
-            flags: write.flags,
-            cas_unique,
-            deadline: write.deadline,
-            generation: at.generation,
-            accessed_ms: at.now.ms,
-            fetched: false,
-        };
-        let joined = match (write.mode, old) {
-            (StoreMode::Add, Some(_))
-            | (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => {
+        let found = self.find_living(key, at, pool).ok();
+        let joins = match (write.mode, found) {
+            (StoreMode::Add, Some(found)) => {
+                let frequency = self.index.frequency(found.slot);
+                self.index.set_frequency(found.slot, frequency.saturating_add(1));
+                return Ok(Stored::NotStored);
+            }
+            (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => {
                 return Ok(Stored::NotStored);
             }
             (StoreMode::Cas(_), None) => return Ok(Stored::NotFound),
             // 0 is no unique: it is what servers without them show.
-            (StoreMode::Cas(unique), Some(old)) if unique == 0 || unique != old.cas_unique => {
+            (StoreMode::Cas(unique), Some(found))
+                if unique == 0 || unique != self.format.cas_unique(self.bytes(found)) =>
+            {
                 return Ok(Stored::Exists);
             }
-            (StoreMode::Append, Some(old)) => Some((&*old.value, write.value, &*old)),
-            (StoreMode::Prepend, Some(old)) => Some((write.value, &*old.value, &*old)),
+            (StoreMode::Append | StoreMode::Prepend, Some(_)) => true,
             (StoreMode::Set, _)
             | (StoreMode::Add, None)
-            | (StoreMode::Replace | StoreMode::Cas(_), Some(_)) => None,
+            | (StoreMode::Replace | StoreMode::Cas(_), Some(_)) => false,
         };
-        if let Some((front, back, old)) = joined {
-            let joined_len = front.len() + back.len();
-            if item_size.is_over(write.key.len(), old.flags, joined_len) {
-                return Ok(Stored::NotStored);
-            }
-            (item.flags, item.deadline) = (old.flags, old.deadline);
-            item.value = joined_value([front, back])?;
+        let stored = if let Some(found) = found.filter(|_| joins) {
+            self.join(key, found, write, cas_unique, at, pool)?
         } else {
-            item.value = joined_value([write.value, b""])?;
-        }
-        self.put(write.key, present, item, at, budget)?;
-        self.stats.total_items += 1;
-        Ok(Stored::Stored)
+            let new = NewItem {
+                key: key.bytes,
+                value: [write.value, b""],
+                is_large: false,
+                flags: write.flags,
+                deadline: write.deadline,
+                cas_unique,
+                now_ms: at.now.ms,
+            };
+            self.put(key, found, new, at, pool)?;
+            Stored::Stored
+        };
+        self.stats.total_items += u64::from(stored == Stored::Stored);
+        Ok(stored)
     }
 
     /// Adds to or subtracts from the number in a value.
     pub(super) fn arithmetic(
         &mut self,
-        key: &[u8],
+        key: Key<'_>,
         delta: Delta,
         cas_unique: u64,
         at: Moment,
-        budget: &Budget,
+        pool: &Pool,
     ) -> Result<Arithmetic, NoRoom> {
-        let item = match self.live(key, at, budget) {
-            Ok(item) => item,
+        let found = match self.find_living(key, at, pool) {
+            Ok(found) => found,
             Err(miss) => return Ok(Arithmetic::Miss(miss)),
         };
-        let Some(old) = number_in(&item.value) else {
+        let layout = self.layout(found);
+        let large = layout.large(self.bytes(found));
+        let value = match large {
+            Some(number) => self.large.get(number),
+            None => layout.value(self.bytes(found)),
+        };
+        let Some(old) = number_in(value) else {
             return Ok(Arithmetic::NonNumeric);
         };
         let number = match delta {
@@ -153,163 +370,51 @@ impl Shard {
             Delta::Decr(delta) => old.saturating_sub(delta),
         };
         let digits = number.to_string();
-        if let Some((front, back)) = item.value.split_at_mut_checked(digits.len()) {
-            // Within the stored width, padded on the right: what memcached's clients know.
-            front.copy_from_slice(digits.as_bytes());
-            back.fill(b' ');
-            item.cas_unique = cas_unique;
-            item.accessed_ms = at.now.ms;
-        } else {
-            let grown = Item {
-                value: digits.into_bytes().into(),
-                flags: item.flags,
+        if digits.len() > value.len() {
+            let bytes = self.bytes(found);
+            let new = NewItem {
+                key: key.bytes,
+                value: [digits.as_bytes(), b""],
+                is_large: false,
+                flags: layout.flags(bytes),
+                deadline: layout.deadline(bytes),
                 cas_unique,
-                deadline: item.deadline,
-                generation: at.generation,
-                accessed_ms: at.now.ms,
-                fetched: false,
+                now_ms: at.now.ms,
             };
-            self.put(key, true, grown, at, budget)?;
+            self.put(key, Some(found), new, at, pool)?;
             self.stats.total_items += 1;
+            return Ok(Arithmetic::Number(number));
         }
+        let format = self.format;
+        let bytes = self.bytes_mut(found);
+        format.set_cas_unique(bytes, cas_unique);
+        item::set_accessed(bytes, at.now.ms);
+        // Within the stored width, padded on the right: what memcached's clients know.
+        let value = match large {
+            Some(number) => self.large.get_mut(number),
+            None => layout.value_mut(bytes),
+        };
+        let (front, back) = value.split_at_mut(digits.len());
+        front.copy_from_slice(digits.as_bytes());
+        back.fill(b' ');
         Ok(Arithmetic::Number(number))
     }
 
     /// Removes a living item.
-    pub(super) fn delete(&mut self, key: &[u8], at: Moment, budget: &Budget) -> bool {
-        self.live(key, at, budget).is_ok() && self.remove(key, budget)
-    }
-
-    /// Puts an item under a key. A key that is `present` is the most recently used one.
-    fn put(
-        &mut self,
-        key: &[u8],
-        present: bool,
-        item: Item,
-        at: Moment,
-        budget: &Budget,
-    ) -> Result<(), NoRoom> {
-        let old_charge = match self.items.peek(key).filter(|_| present) {
-            Some(old) => charge(key.len(), old.value.len()),
-            None => 0,
-        };
-        let new_charge = charge(key.len(), item.value.len());
-        let needed = new_charge.saturating_sub(old_charge);
-        while !budget.reserve(needed) {
-            let key_alone = present && self.items.len() == 1;
-            if key_alone || !self.evict(at, budget) {
-                return Err(NoRoom { needed });
+    pub(super) fn delete(&mut self, key: Key<'_>, at: Moment, pool: &Pool) -> bool {
+        match self.find_living(key, at, pool) {
+            Ok(found) => {
+                self.drop_item(found, pool);
+                true
             }
+            Err(_) => false,
         }
-        budget.release(old_charge.saturating_sub(new_charge));
-        self.stats.charged_bytes = self.stats.charged_bytes + new_charge - old_charge;
-        self.stats.bytes += self.item_size.of(key.len(), item.flags, item.value.len());
-        if let Some(old) = self.items.get_mut(key).filter(|_| present) {
-            self.stats.bytes -= self.item_size.of(key.len(), old.flags, old.value.len());
-            *old = item;
-        } else {
-            self.items.put(key.into(), item);
-            self.stats.items_peak = self.stats.items_peak.max(self.items.len() as u64);
-        }
-        Ok(())
     }
 
     /// Removes a key, dead or alive.
-    pub(super) fn remove(&mut self, key: &[u8], budget: &Budget) -> bool {
-        let Some(item) = self.items.pop(key) else {
-            return false;
-        };
-        self.forget(key.len(), &item, budget);
-        true
-    }
-
-    /// Takes a removed item out of the books.
-    fn forget(&mut self, key_len: usize, item: &Item, budget: &Budget) {
-        let charge = charge(key_len, item.value.len());
-        self.stats.charged_bytes -= charge;
-        self.stats.bytes -= self.item_size.of(key_len, item.flags, item.value.len());
-        budget.release(charge);
-    }
-
-    /// Removes the least recently used item; where evictions are not allowed, all dead ones. False when
-    /// that was nothing.
-    pub(super) fn evict(&mut self, at: Moment, budget: &Budget) -> bool {
-        if !self.evictions_allowed {
-            return self.sweep(at, budget);
-        }
-        let Some((key, item)) = self.items.pop_lru() else {
-            return false;
-        };
-        self.forget(key.len(), &item, budget);
-        if item.death(at.now, at.generation).is_some() {
-            self.count_reclaimed(&item);
-        } else {
-            self.stats.evictions += 1;
-            self.stats.evicted_unfetched += u64::from(!item.fetched);
-            self.stats.evicted_nonzero += u64::from(item.deadline != Deadline::NEVER);
-            self.stats.evicted_time_s = at.now.ms.saturating_sub(item.accessed_ms) / 1000;
-        }
-        true
-    }
-
-    /// Removes all dead items. Looks at every item, so once a second is often enough.
-    fn sweep(&mut self, at: Moment, budget: &Budget) -> bool {
-        if at.now.ms < self.next_sweep_ms {
-            return false;
-        }
-        self.next_sweep_ms = at.now.ms + SWEEP_PAUSE_MS;
-        let is_dead = |item: &Item| item.death(at.now, at.generation).is_some();
-        let dead: Vec<Box<[u8]>> = self
-            .items
-            .iter()
-            .filter(|(_, item)| is_dead(item))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in &dead {
-            if let Some(item) = self.items.pop(key) {
-                self.forget(key.len(), &item, budget);
-                self.count_reclaimed(&item);
-            }
-        }
-        !dead.is_empty()
-    }
-
-    fn count_reclaimed(&mut self, item: &Item) {
-        self.stats.reclaimed += 1;
-        self.stats.expired_unfetched += u64::from(!item.fetched);
-    }
-
-    /// The counters and sums of this shard.
-    pub(super) fn stats(&self, now: Now) -> StoreStats {
-        let tail_ms = self.items.peek_lru().map_or(now.ms, |(_, item)| item.accessed_ms);
-        StoreStats {
-            curr_items: self.items.len() as u64,
-            age_s: now.ms.saturating_sub(tail_ms) / 1000,
-            ..self.stats
+    pub(super) fn remove(&mut self, key: Key<'_>, pool: &Pool) {
+        if let Some(found) = self.find(key) {
+            self.drop_item(found, pool);
         }
     }
-
-    /// Recounts everything and compares; what it holds of the budget.
-    pub(super) fn validate(&self) -> u64 {
-        let mut charged = 0;
-        let mut bytes = 0;
-        for (key, item) in &self.items {
-            charged += charge(key.len(), item.value.len());
-            bytes += self.item_size.of(key.len(), item.flags, item.value.len());
-        }
-        assert_eq!(charged, self.stats.charged_bytes, "charged bytes");
-        assert_eq!(bytes, self.stats.bytes, "item bytes");
-        assert!(self.items.len() as u64 <= self.stats.items_peak, "items and their peak");
-        charged
-    }
-}
-
-/// A value of its own; no room where the system has no memory for it.
-fn joined_value(parts: [&[u8]; 2]) -> Result<Box<[u8]>, NoRoom> {
-    let len = parts[0].len() + parts[1].len();
-    let mut value = Vec::new();
-    value.try_reserve_exact(len).map_err(|_| NoRoom { needed: charge(0, len) })?;
-    value.extend_from_slice(parts[0]);
-    value.extend_from_slice(parts[1]);
-    Ok(value.into())
 }

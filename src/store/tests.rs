@@ -6,8 +6,53 @@ use std::collections::HashMap;
 
 const ITEM_SIZE: ItemSize = ItemSize { header_len: 59, flags_len: 4, max: 1 << 20 };
 
-fn config(limit_bytes: u64, shard_count: usize) -> StoreConfig {
-    StoreConfig { limit_bytes, shard_count, evictions: true, cas: true, item_size: ITEM_SIZE }
+/// The exact form: its charge is known to the byte.
+fn exact(limit_bytes: u64, shard_count: usize) -> StoreConfig {
+    StoreConfig {
+        limit_bytes,
+        shard_count,
+        eviction: Eviction::ExactLru,
+        evictions: true,
+        cas: true,
+        item_size: ITEM_SIZE,
+    }
+}
+
+/// The log form, with segments so small that a test fills many.
+fn log(limit_bytes: u64, shard_count: usize) -> StoreConfig {
+    StoreConfig {
+        eviction: Eviction::S3Fifo { segment_len: 4096 },
+        ..exact(limit_bytes, shard_count)
+    }
+}
+
+/// Both forms.
+fn both(limit_bytes: u64, shard_count: usize) -> [StoreConfig; 2] {
+    [exact(limit_bytes, shard_count), log(limit_bytes, shard_count)]
+}
+
+/// How a form is configured, from a limit and a number of shards.
+type Form = fn(u64, usize) -> StoreConfig;
+
+/// Makes a test of each form out of a function that takes one.
+macro_rules! in_both_forms {
+    ($($name:ident,)+) => {
+        mod exact_form {
+            $(#[test] fn $name() { super::$name(super::exact); })+
+        }
+        mod log_form {
+            $(#[test] fn $name() { super::$name(super::log); })+
+        }
+    };
+}
+
+in_both_forms! {
+    numbers_stay_in_their_width_until_they_outgrow_it,
+    a_flush_keeps_apart_what_one_tick_joins,
+    without_cas_no_cas_matches,
+    a_join_may_not_pass_the_item_size,
+    what_is_set_after_a_flush_is_there_whoever_else_is_busy,
+    threads_never_pass_the_limit_nor_mix_values,
 }
 
 fn at(ms: u64) -> Now {
@@ -32,8 +77,8 @@ fn cas_unique(store: &Store, key: &[u8], now: Now) -> Option<u64> {
 
 #[test]
 fn the_least_recently_used_goes_first() {
-    let one = item::charge(1, 1);
-    let store = Store::new(&config(3 * one, 1));
+    let one = exact_item::charge(1, 1);
+    let store = Store::new(&exact(3 * one, 1));
     for key in [b"a", b"b", b"c"] {
         set(&store, key, b"1", at(0));
     }
@@ -50,8 +95,8 @@ fn the_least_recently_used_goes_first() {
 #[test]
 fn a_full_store_takes_room_from_other_shards() {
     // Room for one large value: whatever shard it meets, the others must give theirs.
-    let limit = item::charge(1, 500_000) + 10_000;
-    let store = Store::new(&config(limit, 8));
+    let limit = exact_item::charge(1, 500_000) + 10_000;
+    let store = Store::new(&exact(limit, 8));
     for number in 0..10_000_u32 {
         assert_eq!(set(&store, &number.to_le_bytes(), b"small", at(0)), Stored::Stored);
     }
@@ -65,7 +110,7 @@ fn a_full_store_takes_room_from_other_shards() {
 #[test]
 fn one_large_value_is_not_stored_item_by_item() {
     let item_size = ItemSize { max: 32 << 20, ..ITEM_SIZE };
-    let store = Store::new(&StoreConfig { item_size, ..config(40 << 20, 16) });
+    let store = Store::new(&StoreConfig { item_size, ..exact(40 << 20, 16) });
     for number in 0..300_000_u32 {
         set(&store, &number.to_le_bytes(), b"s", at(0));
     }
@@ -78,8 +123,8 @@ fn one_large_value_is_not_stored_item_by_item() {
 
 #[test]
 fn without_evictions_a_full_store_refuses_and_set_removes() {
-    let one = item::charge(1, 1);
-    let store = Store::new(&StoreConfig { evictions: false, ..config(2 * one, 1) });
+    let one = exact_item::charge(1, 1);
+    let store = Store::new(&StoreConfig { evictions: false, ..exact(2 * one, 1) });
     set(&store, b"a", b"1", at(0));
     set(&store, b"b", b"1", at(0));
     assert_eq!(set(&store, b"c", b"1", at(0)), Stored::NoMemory);
@@ -96,8 +141,8 @@ fn without_evictions_a_full_store_refuses_and_set_removes() {
 
 #[test]
 fn a_dead_item_gives_its_room_without_an_eviction() {
-    let one = item::charge(1, 1);
-    let store = Store::new(&StoreConfig { evictions: false, ..config(2 * one, 1) });
+    let one = exact_item::charge(1, 1);
+    let store = Store::new(&StoreConfig { evictions: false, ..exact(2 * one, 1) });
     // One that lives stands before it.
     set(&store, b"z", b"1", at(0));
     let soon = Deadline::new(1, at(0));
@@ -109,9 +154,8 @@ fn a_dead_item_gives_its_room_without_an_eviction() {
     assert_eq!((stats.reclaimed, stats.expired_unfetched, stats.evictions), (1, 1, 0));
 }
 
-#[test]
-fn numbers_stay_in_their_width_until_they_outgrow_it() {
-    let store = Store::new(&config(1 << 20, 1));
+fn numbers_stay_in_their_width_until_they_outgrow_it(form: Form) {
+    let store = Store::new(&form(1 << 20, 1));
     set(&store, b"n", b"10", at(0));
     let first = cas_unique(&store, b"n", at(0));
     assert_eq!(store.arithmetic(b"n", Delta::Decr(1), at(0)), Arithmetic::Number(9));
@@ -128,9 +172,8 @@ fn numbers_stay_in_their_width_until_they_outgrow_it() {
     store.validate();
 }
 
-#[test]
-fn a_flush_keeps_apart_what_one_tick_joins() {
-    let store = Store::new(&config(1 << 20, 4));
+fn a_flush_keeps_apart_what_one_tick_joins(form: Form) {
+    let store = Store::new(&form(1 << 20, 4));
     set(&store, b"old", b"1", at(5));
     store.flush_all(Deadline::new(-1, at(5)), at(5));
     set(&store, b"new", b"1", at(5));
@@ -150,9 +193,8 @@ fn a_flush_keeps_apart_what_one_tick_joins() {
     assert!(value(&store, b"after", at(20_005)).is_some());
 }
 
-#[test]
-fn without_cas_no_cas_matches() {
-    let store = Store::new(&StoreConfig { cas: false, ..config(1 << 20, 1) });
+fn without_cas_no_cas_matches(form: Form) {
+    let store = Store::new(&StoreConfig { cas: false, ..form(1 << 20, 1) });
     set(&store, b"k", b"1", at(0));
     assert_eq!(cas_unique(&store, b"k", at(0)), Some(0));
     for unique in [0, 1] {
@@ -162,10 +204,9 @@ fn without_cas_no_cas_matches() {
     assert_eq!(store.store(&write(StoreMode::Cas(1), b"x", b"2"), at(0)), Stored::NotFound);
 }
 
-#[test]
-fn a_join_may_not_pass_the_item_size() {
+fn a_join_may_not_pass_the_item_size(form: Form) {
     let item_size = ItemSize { max: 100, ..ITEM_SIZE };
-    let store = Store::new(&StoreConfig { item_size, ..config(1 << 20, 1) });
+    let store = Store::new(&StoreConfig { item_size, ..form(1 << 20, 1) });
     set(&store, b"k", &[b'x'; 20], at(0));
     // 59 + 1 + 20 + 20 = 100.
     let join = |len| store.store(&write(StoreMode::Append, b"k", &vec![b'y'; len]), at(0));
@@ -174,6 +215,79 @@ fn a_join_may_not_pass_the_item_size() {
         (Stored::NotStored, Stored::Stored, Stored::NotStored)
     );
     assert_eq!(value(&store, b"k", at(0)).map(|value| value.len()), Some(40));
+}
+
+fn shards() -> impl Strategy<Value = usize> {
+    proptest::sample::select(vec![1_usize, 4])
+}
+
+/// A generator of numbers that are the same in every run.
+fn numbers() -> impl FnMut() -> u64 {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    }
+}
+
+#[test]
+fn overwritten_keys_stay_while_there_is_room_for_what_lives() {
+    // A log fills with dead versions; living items must not be thrown out for them.
+    let item_size = ITEM_SIZE;
+    let store = Store::new(&StoreConfig::for_limit(8 << 20, item_size));
+    let mut next = numbers();
+    let key_count = 45_000_u64;
+    for round in 0..10 * key_count {
+        let key = if round < key_count { round } else { next() % key_count };
+        let value = vec![b'v'; 40 + (next() % 81) as usize];
+        assert_eq!(set(&store, &key.to_le_bytes(), &value, at(0)), Stored::Stored);
+    }
+    let stats = store.stats(at(0));
+    let live_percent = (stats.live_bytes + stats.index_bytes) * 100 / (8 << 20);
+    assert!((60..76).contains(&live_percent), "{live_percent} % of the limit lives");
+    assert_eq!((stats.curr_items, stats.evictions), (key_count, 0));
+    store.validate();
+}
+
+#[test]
+fn sizes_that_drift_leave_no_memory_behind() {
+    let store = Store::new(&StoreConfig::for_limit(16 << 20, ITEM_SIZE));
+    let mut next = numbers();
+    let mut number = 0_u64;
+    for value_len in [64, 1_000, 16_000, 250_000, 16_000, 64] {
+        // Three times what fits.
+        for _ in 0..3 * (16 << 20) / (value_len + 100) {
+            number += 1;
+            let len = value_len / 2 + usize::try_from(next()).expect("64 bits") % value_len;
+            assert_eq!(set(&store, &number.to_le_bytes(), &vec![b'v'; len], at(0)), Stored::Stored);
+        }
+        let stats = store.stats(at(0));
+        let held = stats.live_bytes + stats.large_bytes + stats.index_bytes + stats.ghost_bytes;
+        let percent = held * 100 / (16 << 20);
+        assert!(percent >= 80, "{percent} % in use with values of {value_len}: {stats:?}");
+        store.validate();
+    }
+}
+
+#[test]
+fn what_is_read_survives_a_scan() {
+    let store = Store::new(&StoreConfig::for_limit(4 << 20, ITEM_SIZE));
+    let value = [b'v'; 100];
+    let hot: Vec<[u8; 8]> = (0..5_000_u64).map(u64::to_le_bytes).collect();
+    for key in &hot {
+        set(&store, key, &value, at(0));
+    }
+    let read =
+        |store: &Store| hot.iter().filter(|key| self::value(store, *key, at(0)).is_some()).count();
+    assert_eq!(read(&store), hot.len());
+    // Five times what fits, each key once: exact LRU would keep none of the others.
+    for number in 1_000_000..1_150_000_u64 {
+        set(&store, &number.to_le_bytes(), &value, at(0));
+    }
+    let kept = read(&store);
+    assert!(kept > hot.len() * 9 / 10, "{kept} of {}", hot.len());
 }
 
 /// What a client could do, on few keys so that state matters.
@@ -241,11 +355,14 @@ proptest! {
     #[test]
     fn random_operations_agree_with_a_naive_model(
         ops in proptest::collection::vec(op(), 1..120),
-        limit_bytes in prop_oneof![Just(1_u64 << 20), 4_000..12_000_u64],
-        shard_count in proptest::sample::select(vec![1_usize, 4]),
+        (roomy, config) in prop_oneof![
+            (0..2_usize, shards()).prop_map(|(form, shards)| (true, both(2 << 20, shards)[form])),
+            (4_000..12_000_u64, shards()).prop_map(|(limit, shards)| (false, exact(limit, shards))),
+            (120_000..200_000_u64, shards()).prop_map(|(limit, shards)| (false, log(limit, shards))),
+        ],
     ) {
-        let roomy = limit_bytes == 1 << 20;
-        let store = Store::new(&config(limit_bytes, shard_count));
+        let limit_bytes = config.limit_bytes;
+        let store = Store::new(&config);
         let mut model: HashMap<u8, Known> = HashMap::new();
         let mut pending_flush = Deadline::NEVER;
         let mut now = at(1);
@@ -362,11 +479,12 @@ fn check_write(
             model.remove(&key);
         }
         Ok((joined, _)) if outcome != Stored::Stored => {
-            let charge = item::charge(1, joined.len());
+            // A value that takes more than the limit, or so much of it that nothing else fits.
+            let len = joined.len() as u64;
             prop_assert!(
-                charge > store.limit_bytes(),
+                len * 2 > store.limit_bytes(),
                 "refused {} of {}",
-                charge,
+                len,
                 store.limit_bytes()
             );
         }
@@ -383,9 +501,8 @@ fn check_write(
     Ok(())
 }
 
-#[test]
-fn what_is_set_after_a_flush_is_there_whoever_else_is_busy() {
-    let store = Store::new(&config(1 << 20, 1));
+fn what_is_set_after_a_flush_is_there_whoever_else_is_busy(form: Form) {
+    let store = Store::new(&form(1 << 20, 1));
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -404,10 +521,9 @@ fn what_is_set_after_a_flush_is_there_whoever_else_is_busy() {
     });
 }
 
-#[test]
-fn threads_never_pass_the_limit_nor_mix_values() {
+fn threads_never_pass_the_limit_nor_mix_values(form: Form) {
     let limit_bytes = 1_000_000;
-    let store = Store::new(&config(limit_bytes, 8));
+    let store = Store::new(&form(limit_bytes, 8));
     std::thread::scope(|scope| {
         for thread in 0..4_u64 {
             let store = &store;
@@ -429,7 +545,7 @@ fn threads_never_pass_the_limit_nor_mix_values() {
                             assert!(read.is_none_or(|read| value.starts_with(&read) && !read.is_empty()));
                         }
                     }
-                    assert!(store.budget.used() <= limit_bytes);
+                    assert!(store.pool.budget.used() <= limit_bytes);
                 }
             });
         }

@@ -195,28 +195,30 @@ fn evictions_are_counted() {
     assert_eq!((client.stat("expired_unfetched"), client.stat("evictions")), (reclaimed, 0));
     fill(&mut client, "read", 0);
     assert!(client.stat("curr_items") < 1200);
-    client.send("get read1199\r\n");
-    while client.line() != "END" {}
-    // Keys fall into shards by chance: enough of them that each turns over.
-    fill(&mut client, "more", 0);
-    fill(&mut client, "last", 0);
+    // Read once, an item is kept for a while, and then goes as one that was read.
+    let keys: Vec<String> = (0..1200).map(|number| format!("read{number}")).collect();
+    let hits = client.lines(&format!("get {}\r\n", keys.join(" "))).len() as u64 / 2;
+    for prefix in ["a", "b", "c", "d", "e", "f"] {
+        fill(&mut client, prefix, 0);
+    }
     let stats = client.stats();
     let number = |name: &str| stats[name].parse::<u64>().expect("a number");
-    assert!(number("evictions") > 1000);
-    assert_eq!(number("evictions") - number("evicted_unfetched"), 1, "one victim was read before");
-    assert_eq!(number("total_items"), 4800);
+    assert!(number("evictions") > 5000);
+    let fetched = number("evictions") - number("evicted_unfetched");
+    assert!((1..=hits).contains(&fetched), "{fetched} of {hits} that were read");
+    assert_eq!(number("total_items"), 9600);
     assert!(number("bytes") < number("limit_maxbytes"));
     assert_eq!(
         number("total_items") - number("curr_items"),
         number("evictions") + number("reclaimed"),
         "every item is held, evicted or reclaimed"
     );
-    assert!(number("hash_power_level") >= 10 && number("hash_bytes") >= 17 * 1024);
+    assert!(number("hash_power_level") >= 7 && number("hash_bytes") >= 64 << 7);
     let items: std::collections::HashMap<_, _> = client.stat_lines(" items").into_iter().collect();
     assert_eq!(items["items:1:evicted"], stats["evictions"]);
     assert_eq!(items["items:1:number"], stats["curr_items"]);
     assert_eq!(items["items:1:mem_requested"], stats["bytes"]);
-    assert_eq!(items["items:1:hits_to_cold"], "1");
+    assert_eq!(items["items:1:hits_to_cold"], hits.to_string());
     let slabs: std::collections::HashMap<_, _> = client.stat_lines(" slabs").into_iter().collect();
     let slab = |name: &str| slabs[name].parse::<u64>().expect("a number");
     assert_eq!(slab("1:used_chunks") + slab("1:free_chunks"), slab("1:total_chunks"));

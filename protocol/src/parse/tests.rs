@@ -116,6 +116,7 @@ fn stats_topics_may_be_cut_short() {
         (" slabs", StatsTopic::Slabs),
         (" slab", StatsTopic::Unknown),
         (" sizes", StatsTopic::Sizes),
+        (" store", StatsTopic::Store),
         (" resets", StatsTopic::Unknown),
     ];
     for (rest, expected) in cases {
