@@ -40,7 +40,8 @@ struct Buckets {
     count: usize,
 }
 
-const CHUNK_BYTES: u64 = (CHUNK_LEN * size_of::<Bucket>()) as u64;
+/// What the index takes at a time.
+pub(super) const CHUNK_BYTES: u64 = (CHUNK_LEN * size_of::<Bucket>()) as u64;
 
 impl Buckets {
     fn get(&self, index: usize) -> &Bucket {

@@ -7,7 +7,7 @@ pub struct StoreStats {
     pub curr_items: u64,
     /// Items stored since the start.
     pub total_items: u64,
-    /// Size of the items held, by [`ItemSize`].
+    /// Size of the items held, by [`super::ItemSize`].
     pub bytes: u64,
     /// Bytes that the items held take out of the limit.
     pub charged_bytes: u64,

@@ -51,6 +51,7 @@ in_both_forms! {
     a_flush_keeps_apart_what_one_tick_joins,
     without_cas_no_cas_matches,
     a_join_may_not_pass_the_item_size,
+    without_evictions_the_dead_make_room_for_the_living,
     what_is_set_after_a_flush_is_there_whoever_else_is_busy,
     threads_never_pass_the_limit_nor_mix_values,
 }
@@ -219,6 +220,35 @@ fn a_join_may_not_pass_the_item_size(form: Form) {
 
 fn shards() -> impl Strategy<Value = usize> {
     proptest::sample::select(vec![1_usize, 4])
+}
+
+fn without_evictions_the_dead_make_room_for_the_living(form: Form) {
+    let store = Store::new(&StoreConfig { evictions: false, ..form(1 << 20, 2) });
+    let value = [b'v'; 100];
+    // Some that live stand before those that die.
+    for number in 0..200_u64 {
+        set(&store, &number.to_le_bytes(), &value, at(0));
+    }
+    let soon = Deadline::new(1, at(0));
+    let mut number = 1000_u64;
+    let refused = loop {
+        number += 1;
+        let key = number.to_le_bytes();
+        let dying = Write { deadline: soon, ..write(StoreMode::Set, &key, &value) };
+        if store.store(&dying, at(0)) != Stored::Stored {
+            break number;
+        }
+    };
+    assert_eq!(store.stats(at(0)).evictions, 0);
+    for number in 0..refused - 1200 {
+        let key = (1_000_000 + number).to_le_bytes();
+        assert_eq!(set(&store, &key, &value, at(2000)), Stored::Stored, "{number}");
+    }
+    for number in 0..200_u64 {
+        assert!(self::value(&store, &number.to_le_bytes(), at(2000)).is_some(), "{number}");
+    }
+    assert_eq!(store.stats(at(2000)).evictions, 0);
+    store.validate();
 }
 
 /// A generator of numbers that are the same in every run.

@@ -178,7 +178,11 @@ impl Shard {
         let (number, start, rule) = if let Some(begun) = begun {
             begun
         } else {
-            let (number, rule) = self.choose_victim(victim_count)?;
+            let mut chosen = self.choose_victim(victim_count);
+            if chosen.is_none() && !self.evictions_allowed && self.sweep(at, pool) {
+                chosen = self.choose_victim(victim_count);
+            }
+            let (number, rule) = chosen?;
             (number, 0, rule)
         };
         let index = number as usize;
@@ -340,7 +344,6 @@ impl Shard {
     /// Gives memory to the pool for another shard that needs so much, a segment at a time; whether it had any
     /// to give.
     pub(in crate::store) fn evict(&mut self, needed: u64, at: Moment, pool: &Pool) -> bool {
-        let swept = !self.evictions_allowed && self.sweep(at, pool);
         for victim_count in 0..u8::MAX {
             match self.reclaim(victim_count, at, pool, || pool.has(needed)) {
                 None => break,
@@ -358,7 +361,7 @@ impl Shard {
             pool.give(bytes);
             return true;
         }
-        swept
+        false
     }
 
     /// Forgets all dead items. Looks at every item, so once a second is often enough.

@@ -1,5 +1,6 @@
 //! How an item gets into a log: over the old one where it fits, else at the head.
 
+use super::super::index::CHUNK_BYTES;
 use super::super::item::{LARGE_REF_LEN, NewItem};
 use super::super::large::LargeValues;
 use super::super::segment::{LogName, Pool};
@@ -142,7 +143,7 @@ impl Shard {
             self.grow(pool);
         } else {
             self.unallocate(segment, len);
-            return Err(NoRoom { needed: pool.segment_len() as u64 });
+            return Err(NoRoom { needed: CHUNK_BYTES });
         }
         Ok(segment)
     }
