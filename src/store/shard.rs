@@ -135,6 +135,14 @@ impl Shard {
         self.format.parse(self.bytes(found))
     }
 
+    /// The client's bytes of an item, wherever they are kept.
+    fn value<'a>(&'a self, layout: Layout, item: &'a [u8]) -> &'a [u8] {
+        match layout.large(item) {
+            Some(number) => self.large.get(number),
+            None => layout.value(item),
+        }
+    }
+
     fn find(&self, key: Key<'_>) -> Option<Found> {
         let slot = self.index.find(key.hash, |location| {
             let (segment, at) = self.place(location);
@@ -171,10 +179,7 @@ impl Shard {
         let bytes = self.bytes(found);
         let (key_len, flags) = (layout.key(bytes).len(), layout.flags(bytes));
         let large = layout.large(bytes);
-        let value_len = match large {
-            Some(number) => self.large.get(number).len(),
-            None => layout.value(bytes).len(),
-        };
+        let value_len = self.value(layout, bytes).len();
         self.stats.bytes -= self.item_size.of(key_len, flags, value_len);
         let large_len = large.map_or(0, |number| self.large.remove(number, pool));
         self.count_dead(found.segment, layout.len, large_len);
@@ -223,10 +228,7 @@ impl Shard {
         item::set_accessed(bytes, at.now.ms);
         let layout = self.layout(found);
         let bytes = self.bytes(found);
-        let value = match layout.large(bytes) {
-            Some(number) => self.large.get(number),
-            None => layout.value(bytes),
-        };
+        let value = self.value(layout, bytes);
         let cas_unique = self.format.cas_unique(bytes);
         Ok(read(ItemView { value, flags: layout.flags(bytes), cas_unique }))
     }
@@ -358,10 +360,7 @@ impl Shard {
         };
         let layout = self.layout(found);
         let large = layout.large(self.bytes(found));
-        let value = match large {
-            Some(number) => self.large.get(number),
-            None => layout.value(self.bytes(found)),
-        };
+        let value = self.value(layout, self.bytes(found));
         let Some(old) = number_in(value) else {
             return Ok(Arithmetic::NonNumeric);
         };

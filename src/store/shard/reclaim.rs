@@ -325,10 +325,7 @@ impl Shard {
             return;
         }
         self.index.remove(hash, slot);
-        let value_len = match large_number {
-            Some(number) => self.large.get(number).len(),
-            None => layout.value(item).len(),
-        };
+        let value_len = self.value(layout, item).len();
         self.stats.bytes -=
             self.item_size.of(layout.key(item).len(), layout.flags(item), value_len);
         let large_len = large_number.map_or(0, |number| self.large.remove(number, pool));

@@ -23,10 +23,7 @@ impl Shard {
     ) -> Result<Stored, NoRoom> {
         let layout = self.layout(found);
         let bytes = self.bytes(found);
-        let old = match layout.large(bytes) {
-            Some(number) => self.large.get(number),
-            None => layout.value(bytes),
-        };
+        let old = self.value(layout, bytes);
         let flags = layout.flags(bytes);
         if self.item_size.is_over(key.bytes.len(), flags, old.len() + write.value.len()) {
             return Ok(Stored::NotStored);
@@ -125,7 +122,7 @@ impl Shard {
         at: Moment,
         pool: &Pool,
     ) -> Result<usize, NoRoom> {
-        let log = match self.find(key).filter(|_| present) {
+        let log = match self.find_if(present, key) {
             Some(found) => self.segment(found.segment).log,
             None if self.ghost.take(key.hash) => LogName::Main,
             None => LogName::Small,
@@ -136,7 +133,7 @@ impl Shard {
         let format = self.format;
         format.write(&mut self.segment_mut(segment).bytes[position..], new);
         // Making room may have moved the old item, or evicted it.
-        if let Some(old) = self.find(key).filter(|_| present) {
+        if let Some(old) = self.find_if(present, key) {
             self.bury(old, pool);
             self.index.relocate(old.slot, location);
         } else if self.index.insert(key.hash, location, pool) {
@@ -146,6 +143,11 @@ impl Shard {
             return Err(NoRoom { needed: CHUNK_BYTES });
         }
         Ok(segment)
+    }
+
+    /// The item of a key that may be present; a key that is not needs no look.
+    fn find_if(&self, present: bool, key: Key<'_>) -> Option<Found> {
+        if present { self.find(key) } else { None }
     }
 
     /// Lets the index and the ghosts follow the number of items.
