@@ -45,28 +45,30 @@ impl Reply {
 /// Appends `VALUE key flags bytes [cas]`, the value and both line ends.
 ///
 /// The CAS unique is shown for the verbs that ask for it.
-pub fn write_value(
+pub fn write_value<'a>(
     out: &mut Vec<u8>,
     verb: RetrieveVerb,
     key: &[u8],
     flags: u32,
-    value: &[u8],
+    (value_len, value): (usize, impl Iterator<Item = &'a [u8]>),
     cas_unique: u64,
 ) {
     let mut digits = itoa::Buffer::new();
-    out.reserve(key.len() + value.len() + 64);
+    out.reserve(key.len() + value_len + 64);
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     out.push(b' ');
     out.extend_from_slice(digits.format(flags).as_bytes());
     out.push(b' ');
-    out.extend_from_slice(digits.format(value.len()).as_bytes());
+    out.extend_from_slice(digits.format(value_len).as_bytes());
     if verb.with_cas() {
         out.push(b' ');
         out.extend_from_slice(digits.format(cas_unique).as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(value);
+    for part in value {
+        out.extend_from_slice(part);
+    }
     out.extend_from_slice(b"\r\n");
 }
 

@@ -18,7 +18,8 @@ pub(super) fn arithmetic(
         ArithmeticVerb::Incr => (Delta::Incr(delta), &counters.incr_hits, &counters.incr_misses),
         ArithmeticVerb::Decr => (Delta::Decr(delta), &counters.decr_hits, &counters.decr_misses),
     };
-    match cx.instance.store.arithmetic(key, delta, cx.now) {
+    let store = &cx.instance.store;
+    match store.arithmetic(store.key(key), delta, cx.now) {
         Arithmetic::Number(number) => {
             hits.increment();
             if !noreply {

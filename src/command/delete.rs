@@ -4,7 +4,8 @@ use super::Context;
 use larder_protocol::Reply;
 
 pub(super) fn delete(cx: &Context<'_>, key: &[u8]) -> Reply {
-    let found = cx.instance.store.delete(key, cx.now);
+    let store = &cx.instance.store;
+    let found = store.delete(store.key(key), cx.now);
     cx.instance.prefixes.record_delete(key);
     if found {
         cx.counters.delete_hits.increment();

@@ -8,8 +8,10 @@ use larder_protocol::{Reply, Retrieve};
 /// Answers one key of a get: its `VALUE` where there is one, else nothing.
 pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: &[u8], out: &mut Vec<u8>) {
     let deadline = retrieve.touch().map(|exptime| Deadline::new(exptime, cx.now));
-    let found = cx.instance.store.get(key, deadline, cx.now, |item| {
-        write_value(out, retrieve.verb(), key, item.flags, item.value, item.cas_unique);
+    let store = &cx.instance.store;
+    let found = store.get(store.key(key), deadline, cx.now, |item| {
+        let value = (item.value.len(), item.value.parts());
+        write_value(out, retrieve.verb(), key, item.flags, value, item.cas_unique);
     });
     cx.instance.prefixes.record_get(key, found.is_ok());
     let counters = cx.counters;
@@ -33,7 +35,8 @@ pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: &[u8], out: &mut Vec<u8>)
 
 pub(super) fn touch(cx: &Context<'_>, key: &[u8], exptime: i32) -> Reply {
     let deadline = Deadline::new(exptime, cx.now);
-    let found = cx.instance.store.get(key, Some(deadline), cx.now, |_| ()).is_ok();
+    let store = &cx.instance.store;
+    let found = store.get(store.key(key), Some(deadline), cx.now, |_| ()).is_ok();
     count_touch(cx, found);
     if found { Reply::Touched } else { Reply::NotFound }
 }

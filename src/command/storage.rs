@@ -21,7 +21,9 @@ pub(super) fn store(
         StoreVerb::Cas(unique) => StoreMode::Cas(unique),
     };
     let deadline = Deadline::new(exptime, cx.now);
-    let stored = cx.instance.store.store(&Write { mode, key, flags, deadline, value }, cx.now);
+    let store = &cx.instance.store;
+    let write = Write { mode, key: store.key(key), flags, deadline, value };
+    let stored = store.store(&write, cx.now);
     cx.instance.prefixes.record_set(key);
     cx.counters.cmd_set.increment();
     if matches!(mode, StoreMode::Cas(_)) {
@@ -50,7 +52,7 @@ pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: &[u8]) -> Line {
     cx.counters.store_too_large.increment();
     cx.instance.prefixes.record_set(key);
     if verb == StoreVerb::Set {
-        cx.instance.store.remove(key);
+        cx.instance.store.remove(cx.instance.store.key(key));
     }
     Err(Reject::TooLarge)
 }

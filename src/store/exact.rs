@@ -8,6 +8,7 @@ use super::exact_item::{Death, Item, charge};
 use super::exptime::{Deadline, Now};
 use super::number::number_in;
 use super::segment::Pool;
+use super::value::Value;
 use super::{
     Arithmetic, Delta, ItemSize, ItemView, Miss, Moment, NoRoom, StoreMode, StoreStats, Stored,
     Write,
@@ -67,7 +68,8 @@ impl Shard {
         if let Some(deadline) = deadline {
             item.deadline = deadline;
         }
-        let view = ItemView { value: &item.value, flags: item.flags, cas_unique: item.cas_unique };
+        let value = Value::whole(&item.value);
+        let view = ItemView { value, flags: item.flags, cas_unique: item.cas_unique };
         Ok(read(view))
     }
 
@@ -80,7 +82,7 @@ impl Shard {
         pool: &Pool,
     ) -> Result<Stored, NoRoom> {
         let item_size = self.item_size;
-        let old = self.live(write.key, at, pool).ok();
+        let old = self.live(write.key.bytes, at, pool).ok();
         let present = old.is_some();
         let mut item = Item {
             value: Box::default(),
@@ -109,7 +111,7 @@ impl Shard {
         };
         if let Some((front, back, old)) = joined {
             let joined_len = front.len() + back.len();
-            if item_size.is_over(write.key.len(), old.flags, joined_len) {
+            if item_size.is_over(write.key.bytes.len(), old.flags, joined_len) {
                 return Ok(Stored::NotStored);
             }
             (item.flags, item.deadline) = (old.flags, old.deadline);
@@ -117,7 +119,7 @@ impl Shard {
         } else {
             item.value = joined_value([write.value, b""])?;
         }
-        self.put(write.key, present, item, at, pool)?;
+        self.put(write.key.bytes, present, item, at, pool)?;
         self.stats.total_items += 1;
         Ok(Stored::Stored)
     }

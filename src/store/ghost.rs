@@ -1,79 +1,118 @@
 //! Fingerprints of keys that were evicted unread, to know them when they come back.
 //!
 //! A table of cache lines: each holds the last 31 fingerprints of 16 bits whose hashes fall into it, in a
-//! ring. A fingerprint is wrong once in about 2,000 lookups, which costs a wrong guess about one key.
+//! ring. A fingerprint is wrong once in about 2,000 lookups, which costs a wrong guess about one key. It grows a
+//! line at a time, by linear hashing, forgetting a few with each.
+//!
+//! Only the holder of the shard's lock may change it; the table may be prefetched without.
 #![expect(clippy::cast_possible_truncation, reason = "fingerprints are parts of hashes")]
 
+use super::chunks::{CHUNK_LEN, Chunks, home};
 use super::segment::Pool;
+use bytemuck::Zeroable;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 const RING_LEN: usize = 31;
-const LINE_LEN: u64 = 64;
+const LANES: usize = 4;
 
-/// One line of the table.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(align(64))]
+/// One line of the table: 31 fingerprints and the place of the next, four to a word.
+#[derive(Debug, Zeroable)]
+#[repr(C, align(64))]
 struct Line {
-    ring: [u16; RING_LEN],
-    next: u16,
+    words: [AtomicU64; 8],
+}
+
+impl Line {
+    fn lane(&self, index: usize) -> u16 {
+        (self.words[index / LANES].load(Relaxed) >> (16 * (index % LANES))) as u16
+    }
+
+    fn set_lane(&self, index: usize, value: u16) {
+        let shift = 16 * (index % LANES);
+        let word = &self.words[index / LANES];
+        let kept = word.load(Relaxed) & !(0xffff << shift);
+        word.store(kept | u64::from(value) << shift, Relaxed);
+    }
+}
+
+/// What may be looked at without the lock.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    lines: Chunks<Line>,
+    line_count: AtomicUsize,
+}
+
+impl Table {
+    fn line_index(&self, hash: u64) -> Option<usize> {
+        let count = self.line_count.load(Relaxed);
+        (count > 0).then(|| home(hash >> 16, count))
+    }
+
+    /// Asks for the line of a key.
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(index) = self.line_index(hash) {
+            self.lines.prefetch(index);
+        }
+    }
 }
 
 /// The fingerprints of one shard; charged to the pool.
 #[derive(Debug, Default)]
 pub(super) struct Ghost {
-    lines: Vec<Line>,
+    pub(super) table: Arc<Table>,
 }
 
+const CHUNK_BYTES: u64 = (CHUNK_LEN * size_of::<Line>()) as u64;
+
 impl Ghost {
-    /// Makes room for about this many keys, forgetting all where the table changes its size. Keeps the
-    /// old size where there is no memory for a larger one.
-    pub(super) fn fit(&mut self, key_count: u64, pool: &Pool) {
-        let wanted = usize::try_from(key_count).unwrap_or(usize::MAX).div_ceil(RING_LEN);
-        if wanted <= self.lines.len() {
+    /// Makes room for about this many keys, a line at a time, where there is memory.
+    pub(super) fn grow(&mut self, key_count: u64, pool: &Pool) {
+        let count = self.table.line_count.load(Relaxed);
+        if (count * RING_LEN) as u64 >= key_count {
             return;
         }
-        let line_count = (wanted + wanted / 4).next_multiple_of(16);
-        let more = (line_count - self.lines.len()) as u64 * LINE_LEN;
-        if pool.reserve(more) {
-            self.lines = vec![Line::default(); line_count];
+        if count.is_multiple_of(CHUNK_LEN) {
+            if !pool.reserve(CHUNK_BYTES) {
+                return;
+            }
+            if !self.table.lines.ensure(count) {
+                pool.release(CHUNK_BYTES);
+                return;
+            }
         }
+        self.table.line_count.store(count + 1, Relaxed);
     }
 
     /// Bytes that the table takes.
     pub(super) fn charged(&self) -> u64 {
-        self.lines.len() as u64 * LINE_LEN
+        self.table.line_count.load(Relaxed).div_ceil(CHUNK_LEN) as u64 * CHUNK_BYTES
     }
 
     /// Remembers a key.
     pub(super) fn insert(&mut self, hash: u64) {
-        if let Some(index) = self.line_index(hash) {
-            let line = &mut self.lines[index];
-            line.ring[usize::from(line.next)] = fingerprint(hash);
-            line.next = (line.next + 1) % RING_LEN as u16;
+        if let Some(index) = self.table.line_index(hash) {
+            let line = self.table.lines.get(index);
+            let next = usize::from(line.lane(RING_LEN));
+            line.set_lane(next, fingerprint(hash));
+            line.set_lane(RING_LEN, ((next + 1) % RING_LEN) as u16);
         }
     }
 
     /// Forgets a key; whether it was known.
     pub(super) fn take(&mut self, hash: u64) -> bool {
-        let Some(index) = self.line_index(hash) else {
+        let Some(index) = self.table.line_index(hash) else {
             return false;
         };
+        let line = self.table.lines.get(index);
         let wanted = fingerprint(hash);
-        match self.lines[index].ring.iter_mut().find(|known| **known == wanted) {
-            Some(known) => {
-                *known = 0;
+        match (0..RING_LEN).find(|lane| line.lane(*lane) == wanted) {
+            Some(lane) => {
+                line.set_lane(lane, 0);
                 true
             }
             None => false,
         }
-    }
-
-    fn line_index(&self, hash: u64) -> Option<usize> {
-        if self.lines.is_empty() {
-            return None;
-        }
-        // The high half of a product spreads the middle bits of the hash over the lines.
-        let spread = u128::from(hash << 16) * self.lines.len() as u128;
-        Some((spread >> 64) as usize)
     }
 }
 
@@ -92,12 +131,20 @@ mod tests {
         (mixed ^ (mixed >> 27)).wrapping_mul(0x81da_def4_bc2d_d44d)
     }
 
+    fn grown(key_count: u64, pool: &Pool) -> Ghost {
+        let mut ghost = Ghost::default();
+        for count in 1..=key_count {
+            ghost.grow(count, pool);
+        }
+        ghost
+    }
+
     #[test]
     fn the_last_keys_are_known_and_others_are_not() {
         let pool = Pool::new(1 << 20, 4096);
         let mut ghost = Ghost::default();
         assert!(!ghost.take(hash(1)), "nothing is known without memory");
-        ghost.fit(1000, &pool);
+        ghost = grown(1000, &pool);
         for number in 0..10_000 {
             ghost.insert(hash(number));
         }
@@ -114,12 +161,9 @@ mod tests {
 
     #[test]
     fn without_memory_it_keeps_its_size() {
-        let pool = Pool::new(4096, 4096);
-        let mut ghost = Ghost::default();
-        ghost.fit(500, &pool);
-        let charged = ghost.charged();
-        assert!(charged > 0);
-        ghost.fit(100_000, &pool);
-        assert_eq!((ghost.charged(), pool.budget.used()), (charged, charged));
+        let pool = Pool::new(CHUNK_BYTES, 4096);
+        let ghost = grown(1_000_000, &pool);
+        assert_eq!(ghost.table.line_count.load(Relaxed), CHUNK_LEN);
+        assert_eq!((ghost.charged(), pool.budget.used()), (CHUNK_BYTES, CHUNK_BYTES));
     }
 }

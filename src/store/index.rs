@@ -4,17 +4,20 @@
 //! next one in turn, so no insert ever waits for all of it to move. A bucket that is full goes on in an
 //! overflow bucket.
 //!
-//! The index knows no keys: whoever asks compares them.
+//! The index knows no keys: whoever asks compares them. Only the holder of the shard's lock may change it; the
+//! table is of atomics so that a burst of lookups can be prefetched without the lock, from what may be stale.
 //!
 //! INVARIANT: a slot is 0, or tag (16 bits) | frequency (2) | location + 1 (46).
 #![expect(clippy::cast_possible_truncation, reason = "slots are taken apart")]
 
+use super::chunks::{CHUNK_LEN, Chunks, home, split_by};
 use super::segment::Pool;
+use bytemuck::Zeroable;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Slots of a bucket; the eighth word links to an overflow bucket.
 const SLOT_COUNT: usize = 7;
-/// Buckets are allocated so many at a time.
-const CHUNK_LEN: usize = 256;
 /// A bucket more for each so many items.
 const ITEMS_PER_BUCKET: u64 = 6;
 /// The highest frequency.
@@ -24,44 +27,92 @@ const LOCATION_BITS: u32 = 46;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const TAG_SHIFT: u32 = 48;
 
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(align(64))]
+#[derive(Debug, Zeroable)]
+#[repr(C, align(64))]
 struct Bucket {
-    slots: [u64; SLOT_COUNT],
+    slots: [AtomicU64; SLOT_COUNT],
     /// One more than the overflow bucket that goes on; 0 where none does.
-    next: u32,
+    next: AtomicU32,
 }
 
-/// A number of buckets, of which there may be ever more without moving one.
+/// The slots and the next overflow bucket of a bucket.
+type Contents = ([u64; SLOT_COUNT], u32);
+
+impl Bucket {
+    fn slots(&self) -> [u64; SLOT_COUNT] {
+        std::array::from_fn(|slot| self.slots[slot].load(Relaxed))
+    }
+
+    fn set(&self, (slots, next): Contents) {
+        for (slot, word) in slots.into_iter().enumerate() {
+            self.slots[slot].store(word, Relaxed);
+        }
+        self.next.store(next, Relaxed);
+    }
+
+    fn take(&self) -> Contents {
+        let contents = (self.slots(), self.next.load(Relaxed));
+        self.set(([0; SLOT_COUNT], 0));
+        contents
+    }
+}
+
+/// Buckets, and how many are in use.
 #[derive(Debug, Default)]
 struct Buckets {
-    chunks: Vec<Box<[Bucket; CHUNK_LEN]>>,
-    /// How many are in use.
-    count: usize,
+    buckets: Chunks<Bucket>,
+    count: AtomicUsize,
 }
 
 /// What the index takes at a time.
 pub(super) const CHUNK_BYTES: u64 = (CHUNK_LEN * size_of::<Bucket>()) as u64;
 
 impl Buckets {
-    fn get(&self, index: usize) -> &Bucket {
-        &self.chunks[index / CHUNK_LEN][index % CHUNK_LEN]
-    }
-
-    fn get_mut(&mut self, index: usize) -> &mut Bucket {
-        &mut self.chunks[index / CHUNK_LEN][index % CHUNK_LEN]
+    fn count(&self) -> usize {
+        self.count.load(Relaxed)
     }
 
     /// One more, empty; false where there is no memory.
-    fn push(&mut self, pool: &Pool) -> bool {
-        if self.count == self.chunks.len() * CHUNK_LEN {
+    fn push(&self, pool: &Pool) -> bool {
+        let count = self.count();
+        if count.is_multiple_of(CHUNK_LEN) {
             if !pool.reserve(CHUNK_BYTES) {
                 return false;
             }
-            self.chunks.push(Box::new([Bucket::default(); CHUNK_LEN]));
+            if !self.buckets.ensure(count) {
+                pool.release(CHUNK_BYTES);
+                return false;
+            }
         }
-        self.count += 1;
+        self.count.store(count + 1, Relaxed);
         true
+    }
+
+    fn charged(&self) -> u64 {
+        self.count().div_ceil(CHUNK_LEN) as u64 * CHUNK_BYTES
+    }
+}
+
+/// What may be looked at without the lock.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    buckets: Buckets,
+    overflow: Buckets,
+}
+
+impl Table {
+    /// Asks for the bucket of a hash.
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.buckets.buckets.prefetch(home(hash, self.buckets.count()));
+    }
+
+    /// Where the item of a hash may be, of those whose bucket is not full.
+    pub(super) fn guesses(&self, hash: u64) -> impl Iterator<Item = u64> + use<> {
+        let bucket = self.buckets.buckets.try_get(home(hash, self.buckets.count()));
+        let tag = hash >> TAG_SHIFT;
+        let slots = bucket.map_or([0; SLOT_COUNT], Bucket::slots);
+        let matching = slots.into_iter().filter(move |word| *word != 0 && word >> TAG_SHIFT == tag);
+        matching.map(|word| (word & LOCATION_MASK) - 1)
     }
 }
 
@@ -77,26 +128,17 @@ pub(super) struct SlotAt {
 /// The index of one shard; charged to the pool.
 #[derive(Debug)]
 pub(super) struct Index {
-    buckets: Buckets,
-    overflow: Buckets,
+    pub(super) table: Arc<Table>,
     /// Overflow buckets that are not in use.
     vacant: Vec<u32>,
-    /// 2^level buckets had the table when this round of splitting began.
-    level: u32,
     item_count: u64,
 }
 
 impl Index {
     /// An index of one bucket; `None` where there is no memory for it.
     pub(super) fn new(pool: &Pool) -> Option<Self> {
-        let mut buckets = Buckets::default();
-        buckets.push(pool).then(|| Self {
-            buckets,
-            overflow: Buckets::default(),
-            vacant: Vec::new(),
-            level: 0,
-            item_count: 0,
-        })
+        let table = Arc::<Table>::default();
+        table.buckets.push(pool).then(|| Self { table, vacant: Vec::new(), item_count: 0 })
     }
 
     /// Items it points to.
@@ -106,145 +148,140 @@ impl Index {
 
     /// Bytes that it takes.
     pub(super) fn charged(&self) -> u64 {
-        (self.buckets.chunks.len() + self.overflow.chunks.len()) as u64 * CHUNK_BYTES
+        self.table.buckets.charged() + self.table.overflow.charged()
     }
 
     /// Buckets that hashes are spread over.
     pub(super) fn bucket_count(&self) -> u64 {
-        self.buckets.count as u64
+        self.table.buckets.count() as u64
     }
 
-    fn home(&self, hash: u64) -> usize {
-        let wide = (hash & ((2 << self.level) - 1)) as usize;
-        if wide < self.buckets.count { wide } else { (hash & ((1 << self.level) - 1)) as usize }
+    fn home(&self, hash: u64) -> SlotAt {
+        let index = home(hash, self.table.buckets.count());
+        SlotAt { index, is_overflow: false, slot: 0 }
     }
 
     fn bucket(&self, at: SlotAt) -> &Bucket {
-        if at.is_overflow { self.overflow.get(at.index) } else { self.buckets.get(at.index) }
+        let buckets = if at.is_overflow { &self.table.overflow } else { &self.table.buckets };
+        buckets.buckets.get(at.index)
     }
 
-    fn bucket_mut(&mut self, at: SlotAt) -> &mut Bucket {
-        if at.is_overflow {
-            self.overflow.get_mut(at.index)
-        } else {
-            self.buckets.get_mut(at.index)
-        }
+    /// The overflow bucket that goes on where a bucket is full.
+    fn after(&self, at: SlotAt) -> Option<SlotAt> {
+        let index = self.bucket(at).next.load(Relaxed).checked_sub(1)? as usize;
+        Some(SlotAt { index, is_overflow: true, slot: 0 })
     }
 
-    /// A word of the bucket of a hash, for no other end than to have it in the processor's cache.
-    pub(super) fn fetch(&self, hash: u64) -> u64 {
-        self.buckets.get(self.home(hash)).slots[0]
+    fn word(&self, at: SlotAt) -> u64 {
+        self.bucket(at).slots[at.slot].load(Relaxed)
+    }
+
+    fn set_word(&mut self, at: SlotAt, word: u64) {
+        self.bucket(at).slots[at.slot].store(word, Relaxed);
     }
 
     /// The slot of a key: `is_it` compares the key of the item at a location.
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u64) -> bool) -> Option<SlotAt> {
         let tag = hash >> TAG_SHIFT;
-        let mut at = SlotAt { index: self.home(hash), is_overflow: false, slot: 0 };
+        let mut at = self.home(hash);
         loop {
-            let bucket = self.bucket(at);
+            let slots = self.bucket(at).slots();
+            // One bit a slot, without a branch for each.
             let mut matches = 0_u32;
-            for (slot, word) in bucket.slots.iter().enumerate() {
-                matches |= u32::from(word >> TAG_SHIFT == tag && *word != 0) << slot;
+            for (slot, word) in slots.into_iter().enumerate() {
+                matches |= u32::from(word >> TAG_SHIFT == tag && word != 0) << slot;
             }
             while matches != 0 {
                 let slot = matches.trailing_zeros() as usize;
-                if is_it((bucket.slots[slot] & LOCATION_MASK) - 1) {
+                if is_it((slots[slot] & LOCATION_MASK) - 1) {
                     return Some(SlotAt { slot, ..at });
                 }
                 matches &= matches - 1;
             }
-            if bucket.next == 0 {
-                return None;
-            }
-            at = SlotAt { index: bucket.next as usize - 1, is_overflow: true, slot: 0 };
+            at = self.after(at)?;
         }
     }
 
     /// The location that a slot holds.
     pub(super) fn location(&self, at: SlotAt) -> u64 {
-        (self.bucket(at).slots[at.slot] & LOCATION_MASK) - 1
+        (self.word(at) & LOCATION_MASK) - 1
     }
 
     /// Makes a slot hold another location.
     pub(super) fn relocate(&mut self, at: SlotAt, location: u64) {
-        let word = &mut self.bucket_mut(at).slots[at.slot];
-        *word = (*word & !LOCATION_MASK) | (location + 1);
+        self.set_word(at, (self.word(at) & !LOCATION_MASK) | (location + 1));
     }
 
     /// How often the item was read, 3 at most.
     pub(super) fn frequency(&self, at: SlotAt) -> u8 {
-        (self.bucket(at).slots[at.slot] >> LOCATION_BITS) as u8 & FREQUENCY_MAX
+        (self.word(at) >> LOCATION_BITS) as u8 & FREQUENCY_MAX
     }
 
     /// Sets it.
     pub(super) fn set_frequency(&mut self, at: SlotAt, frequency: u8) {
-        let word = &mut self.bucket_mut(at).slots[at.slot];
-        *word &= !(u64::from(FREQUENCY_MAX) << LOCATION_BITS);
-        *word |= u64::from(frequency.min(FREQUENCY_MAX)) << LOCATION_BITS;
+        let others = self.word(at) & !(u64::from(FREQUENCY_MAX) << LOCATION_BITS);
+        self.set_word(at, others | u64::from(frequency.min(FREQUENCY_MAX)) << LOCATION_BITS);
     }
 
     /// Forgets an item of this hash. An item of the last overflow bucket takes its place, so that such
     /// buckets come free again.
     pub(super) fn remove(&mut self, hash: u64, at: SlotAt) {
-        self.bucket_mut(at).slots[at.slot] = 0;
+        self.set_word(at, 0);
         self.item_count -= 1;
-        let mut before = SlotAt { index: self.home(hash), is_overflow: false, slot: 0 };
-        let mut next = self.bucket(before).next;
-        if next == 0 {
+        let mut before = self.home(hash);
+        let Some(mut last) = self.after(before) else {
             return;
+        };
+        while let Some(next) = self.after(last) {
+            before = std::mem::replace(&mut last, next);
         }
-        let mut last = next as usize - 1;
-        loop {
-            next = self.overflow.get(last).next;
-            if next == 0 {
-                break;
-            }
-            before = SlotAt { index: last, is_overflow: true, slot: 0 };
-            last = next as usize - 1;
+        let is_in_last = at.is_overflow && at.index == last.index;
+        let slots = self.bucket(last).slots();
+        let mut left_count = slots.iter().filter(|word| **word != 0).count();
+        if let Some(slot) = slots.iter().position(|word| *word != 0)
+            && !is_in_last
+        {
+            self.set_word(SlotAt { slot, ..last }, 0);
+            self.set_word(at, slots[slot]);
+            left_count -= 1;
         }
-        let mut tail = self.overflow.get_mut(last).slots.iter_mut();
-        if let Some(word) = tail.find(|word| **word != 0) {
-            let word = std::mem::take(word);
-            self.bucket_mut(at).slots[at.slot] = word;
-        }
-        if self.overflow.get(last).slots.iter().all(|word| *word == 0) {
-            self.bucket_mut(before).next = 0;
-            self.vacant.push(u32::try_from(last).expect("fewer than 2^32 overflow buckets"));
+        if left_count == 0 {
+            self.bucket(before).next.store(0, Relaxed);
+            self.vacant.push(u32::try_from(last.index).expect("fewer than 2^32 overflow buckets"));
         }
     }
 
     /// Enters an item that is not there yet; false where there is no memory for an overflow bucket.
     pub(super) fn insert(&mut self, hash: u64, location: u64, pool: &Pool) -> bool {
         let word = (hash >> TAG_SHIFT << TAG_SHIFT) | (location + 1);
-        let home = self.home(hash);
-        let entered = self.enter(home, word, pool);
+        let entered = self.enter(self.home(hash), word, pool);
         self.item_count += u64::from(entered);
         entered
     }
 
-    fn enter(&mut self, home: usize, word: u64, pool: &Pool) -> bool {
-        let mut at = SlotAt { index: home, is_overflow: false, slot: 0 };
+    fn enter(&mut self, home: SlotAt, word: u64, pool: &Pool) -> bool {
+        let mut at = home;
         loop {
-            let bucket = self.bucket_mut(at);
-            if let Some(slot) = bucket.slots.iter_mut().find(|slot| **slot == 0) {
-                *slot = word;
+            if let Some(slot) = self.bucket(at).slots().iter().position(|slot| *slot == 0) {
+                self.set_word(SlotAt { slot, ..at }, word);
                 return true;
             }
-            if bucket.next == 0 {
-                break;
+            match self.after(at) {
+                Some(next) => at = next,
+                None => break,
             }
-            at = SlotAt { index: bucket.next as usize - 1, is_overflow: true, slot: 0 };
         }
+        let overflow = &self.table.overflow;
         let index = match self.vacant.pop() {
             Some(index) => index as usize,
-            None if self.overflow.push(pool) => self.overflow.count - 1,
+            None if overflow.push(pool) => overflow.count() - 1,
             None => return false,
         };
-        let next = u32::try_from(index + 1).expect("fewer than 2^32 overflow buckets");
-        self.bucket_mut(at).next = next;
         let mut slots = [0; SLOT_COUNT];
         slots[0] = word;
-        *self.overflow.get_mut(index) = Bucket { slots, next: 0 };
+        overflow.buckets.get(index).set((slots, 0));
+        let next = u32::try_from(index + 1).expect("fewer than 2^32 overflow buckets");
+        self.bucket(at).next.store(next, Relaxed);
         true
     }
 
@@ -252,43 +289,38 @@ impl Index {
     /// location. Without memory the buckets fill up instead.
     pub(super) fn grow(&mut self, pool: &Pool, hash_of: impl Fn(u64) -> u64) {
         for _ in 0..2 {
-            if self.item_count <= self.buckets.count as u64 * ITEMS_PER_BUCKET
-                || !self.buckets.push(pool)
-            {
+            let count = self.table.buckets.count();
+            if self.item_count <= count as u64 * ITEMS_PER_BUCKET || !self.table.buckets.push(pool) {
                 return;
             }
-            self.split(pool, &hash_of);
+            self.split(split_by(count), pool, &hash_of);
         }
     }
 
-    /// Moves what belongs there into the bucket that was just added.
-    fn split(&mut self, pool: &Pool, hash_of: &impl Fn(u64) -> u64) {
-        let split = self.buckets.count - 1 - (1 << self.level);
-        if self.buckets.count == 2 << self.level {
-            self.level += 1;
-        }
-        let mut bucket = std::mem::take(self.buckets.get_mut(split));
+    /// Moves what belongs there from a bucket into the one that was just added.
+    fn split(&mut self, index: usize, pool: &Pool, hash_of: &impl Fn(u64) -> u64) {
+        let mut contents = self.table.buckets.buckets.get(index).take();
         loop {
-            for word in bucket.slots.into_iter().filter(|word| *word != 0) {
+            let (slots, next) = contents;
+            for word in slots.into_iter().filter(|word| *word != 0) {
                 let home = self.home(hash_of((word & LOCATION_MASK) - 1));
                 let entered = self.enter(home, word, pool);
                 debug_assert!(entered, "the overflow buckets given up suffice");
             }
-            if bucket.next == 0 {
+            let Some(next) = next.checked_sub(1) else {
                 return;
-            }
-            let index = bucket.next - 1;
-            bucket = std::mem::take(self.overflow.get_mut(index as usize));
-            self.vacant.push(index);
+            };
+            contents = self.table.overflow.buckets.get(next as usize).take();
+            self.vacant.push(next);
         }
     }
 
     /// All locations, in no order.
     pub(super) fn locations(&self) -> Vec<u64> {
-        let all = [&self.buckets, &self.overflow];
-        let words = all
-            .into_iter()
-            .flat_map(|buckets| (0..buckets.count).flat_map(|index| buckets.get(index).slots));
+        let all = [&self.table.buckets, &self.table.overflow];
+        let words = all.into_iter().flat_map(|buckets| {
+            (0..buckets.count()).flat_map(|index| buckets.buckets.get(index).slots())
+        });
         words.filter(|word| *word != 0).map(|word| (word & LOCATION_MASK) - 1).collect()
     }
 }
@@ -362,7 +394,7 @@ mod tests {
             let at = index.find(0, |location| location == key).expect("it was entered");
             index.remove(0, at);
         }
-        assert_eq!(index.vacant.len(), index.overflow.count);
+        assert_eq!(index.vacant.len(), index.table.overflow.count());
         for key in 0..1000 {
             assert!(index.insert(0, key, &pool));
         }

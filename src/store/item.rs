@@ -1,11 +1,11 @@
 //! An item as bytes in a segment.
 //!
 //! ```text
-//! marks 1 | key length 1 | value length 2 | last access 3 | cas unique 8 | flags 4 | deadline 6 | key | value
+//! marks 1 | key length 1 | value length 2 | last access 3 | cas unique 8 | flags 4 | deadline 6 | body 4 | key | value
 //! ```
-//! The cas unique is there unless the store keeps none; flags and deadline where the marks say so. A large
-//! value is kept elsewhere, and its number (4 bytes) stands in its place. Nothing is aligned: an item may begin at any
-//! byte.
+//! The cas unique is there unless the store keeps none; flags, deadline and body where the marks say so. A body is the
+//! number of the front of a large value, which is kept elsewhere; the rest of it is the value here. Nothing is
+//! aligned: an item may begin at any byte.
 #![expect(clippy::cast_possible_truncation, reason = "last access is kept modulo 2^24 seconds")]
 
 use super::exptime::Deadline;
@@ -17,16 +17,16 @@ pub(super) struct Marks(u8);
 impl Marks {
     const FLAGS: u8 = 1;
     const DEADLINE: u8 = 1 << 1;
-    const LARGE: u8 = 1 << 2;
+    const BODY: u8 = 1 << 2;
     const FETCHED: u8 = 1 << 3;
 
     /// For an item of these flags and this deadline.
-    pub(super) fn of(flags: u32, deadline: Deadline, large: bool) -> Self {
+    pub(super) fn of(flags: u32, deadline: Deadline, body: bool) -> Self {
         let mark = |is: bool, mark: u8| if is { mark } else { 0 };
         Self(
             mark(flags != 0, Self::FLAGS)
                 | mark(deadline != Deadline::NEVER, Self::DEADLINE)
-                | mark(large, Self::LARGE),
+                | mark(body, Self::BODY),
         )
     }
 
@@ -36,7 +36,7 @@ impl Marks {
 
     /// Whether two items have the same fields.
     fn same_fields(self, other: Self) -> bool {
-        (self.0 ^ other.0) & (Self::FLAGS | Self::DEADLINE | Self::LARGE) == 0
+        (self.0 ^ other.0) & (Self::FLAGS | Self::DEADLINE | Self::BODY) == 0
     }
 }
 
@@ -47,8 +47,11 @@ const FLAGS_LEN: usize = 4;
 const DEADLINE_LEN: usize = 6;
 /// The deadline that stands for never, where there is a field for it.
 const NEVER_MS: u64 = (1 << 48) - 1;
-/// What stands for a large value.
-pub(super) const LARGE_REF_LEN: usize = 4;
+const BODY_LEN: usize = 4;
+const KEY_LEN_MAX: usize = 250;
+/// The longest head and key.
+pub(super) const FRONT_LEN_MAX: usize =
+    HEAD_LEN + CAS_LEN + FLAGS_LEN + DEADLINE_LEN + BODY_LEN + KEY_LEN_MAX;
 /// Last access is kept in seconds, modulo 2^24 (194 days).
 const ACCESS_MASK: u32 = (1 << 24) - 1;
 
@@ -72,9 +75,9 @@ pub(super) struct Layout {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewItem<'a> {
     pub(super) key: &'a [u8],
-    /// In two parts, since a value may be joined of two. Of a large value: its number.
+    /// In two parts, since a value may be joined of two. Of a large value: what its body does not hold.
     pub(super) value: [&'a [u8]; 2],
-    pub(super) is_large: bool,
+    pub(super) body: Option<u32>,
     pub(super) flags: u32,
     pub(super) deadline: Deadline,
     pub(super) cas_unique: u64,
@@ -83,7 +86,7 @@ pub(super) struct NewItem<'a> {
 
 impl NewItem<'_> {
     fn marks(&self) -> Marks {
-        Marks::of(self.flags, self.deadline, self.is_large)
+        Marks::of(self.flags, self.deadline, self.body.is_some())
     }
 
     fn value_len(&self) -> usize {
@@ -98,7 +101,8 @@ impl Format {
         let key_at = HEAD_LEN
             + optional(self.cas, CAS_LEN)
             + optional(marks.has(Marks::FLAGS), FLAGS_LEN)
-            + optional(marks.has(Marks::DEADLINE), DEADLINE_LEN);
+            + optional(marks.has(Marks::DEADLINE), DEADLINE_LEN)
+            + optional(marks.has(Marks::BODY), BODY_LEN);
         let value_at = key_at + key_len;
         Layout { marks, key_at, value_at, len: value_at + value_len }
     }
@@ -121,16 +125,18 @@ impl Format {
             && (old.key_at, old.value_at, old.len) == (layout.key_at, layout.value_at, layout.len)
     }
 
-    /// Writes an item to the front of `bytes`.
-    pub(super) fn write(self, bytes: &mut [u8], new: &NewItem<'_>) {
-        let layout = self.layout_of(new);
+    /// Writes all of an item but its value to the front of `bytes`.
+    pub(super) fn write_head(self, bytes: &mut [u8], layout: Layout, new: &NewItem<'_>) {
         bytes[0] = layout.marks.0;
         bytes[1] = u8::try_from(new.key.len()).expect("keys have 250 bytes at most");
-        let value_len = u16::try_from(new.value_len()).expect("longer values are large");
-        bytes[2..4].copy_from_slice(&value_len.to_le_bytes());
+        set_value_len(bytes, new.value_len());
         self.set_cas_unique(bytes, new.cas_unique);
         set_accessed(bytes, new.now_ms);
         let mut at = layout.key_at;
+        if let Some(body) = new.body {
+            at -= BODY_LEN;
+            bytes[at..at + BODY_LEN].copy_from_slice(&body.to_le_bytes());
+        }
         if layout.marks.has(Marks::DEADLINE) {
             at -= DEADLINE_LEN;
             put_deadline(&mut bytes[at..], new.deadline);
@@ -139,11 +145,7 @@ impl Format {
             at -= FLAGS_LEN;
             bytes[at..at + FLAGS_LEN].copy_from_slice(&new.flags.to_le_bytes());
         }
-        let mut at = layout.key_at;
-        for part in [new.key, new.value[0], new.value[1]] {
-            bytes[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        }
+        bytes[layout.key_at..layout.value_at].copy_from_slice(new.key);
     }
 
     /// The cas unique of the item at the front; 0 where the store keeps none.
@@ -167,19 +169,26 @@ impl Layout {
         &bytes[self.key_at..self.value_at]
     }
 
-    pub(super) fn value(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.value_at..self.len]
+    /// Bytes before the value: head and key, which are never apart.
+    pub(super) fn front_len(self) -> usize {
+        self.value_at
     }
 
-    pub(super) fn value_mut(self, bytes: &mut [u8]) -> &mut [u8] {
-        &mut bytes[self.value_at..self.len]
+    /// Where the deadline ends.
+    fn deadline_end(self) -> usize {
+        self.key_at - if self.marks.has(Marks::BODY) { BODY_LEN } else { 0 }
     }
 
-    /// The number of its large value, where it has one.
-    pub(super) fn large(self, bytes: &[u8]) -> Option<usize> {
-        self.marks.has(Marks::LARGE).then(|| {
-            let number = self.value(bytes).try_into().expect("four bytes stand for a large value");
-            u32::from_le_bytes(number) as usize
+    /// Where the flags end.
+    fn flags_end(self) -> usize {
+        self.deadline_end() - if self.marks.has(Marks::DEADLINE) { DEADLINE_LEN } else { 0 }
+    }
+
+    /// The number of the body of its value, where it has one.
+    pub(super) fn body(self, bytes: &[u8]) -> Option<u32> {
+        self.marks.has(Marks::BODY).then(|| {
+            let number = bytes[self.key_at - BODY_LEN..self.key_at].try_into();
+            u32::from_le_bytes(number.expect("four bytes"))
         })
     }
 
@@ -187,9 +196,8 @@ impl Layout {
         if !self.marks.has(Marks::FLAGS) {
             return 0;
         }
-        let deadline_len = if self.marks.has(Marks::DEADLINE) { DEADLINE_LEN } else { 0 };
-        let at = self.key_at - deadline_len - FLAGS_LEN;
-        u32::from_le_bytes(bytes[at..at + FLAGS_LEN].try_into().expect("four bytes"))
+        let end = self.flags_end();
+        u32::from_le_bytes(bytes[end - FLAGS_LEN..end].try_into().expect("four bytes"))
     }
 
     pub(super) fn deadline(self, bytes: &[u8]) -> Deadline {
@@ -197,7 +205,8 @@ impl Layout {
             return Deadline::NEVER;
         }
         let mut field = [0; 8];
-        field[..DEADLINE_LEN].copy_from_slice(&bytes[self.key_at - DEADLINE_LEN..self.key_at]);
+        let end = self.deadline_end();
+        field[..DEADLINE_LEN].copy_from_slice(&bytes[end - DEADLINE_LEN..end]);
         match u64::from_le_bytes(field) {
             NEVER_MS => Deadline::NEVER,
             ms => Deadline::at_ms(ms),
@@ -207,7 +216,7 @@ impl Layout {
     /// Gives the item another deadline; false where it has no field for it.
     pub(super) fn set_deadline(self, bytes: &mut [u8], deadline: Deadline) -> bool {
         if self.marks.has(Marks::DEADLINE) {
-            put_deadline(&mut bytes[self.key_at - DEADLINE_LEN..], deadline);
+            put_deadline(&mut bytes[self.deadline_end() - DEADLINE_LEN..], deadline);
             return true;
         }
         deadline == Deadline::NEVER
@@ -217,6 +226,12 @@ impl Layout {
     pub(super) fn is_fetched(self) -> bool {
         self.marks.has(Marks::FETCHED)
     }
+}
+
+/// Makes the value of the item at the front longer or shorter.
+pub(super) fn set_value_len(bytes: &mut [u8], value_len: usize) {
+    let value_len = u16::try_from(value_len).expect("what a body does not hold is shorter");
+    bytes[2..4].copy_from_slice(&value_len.to_le_bytes());
 }
 
 /// Marks the item at the front as read.
@@ -246,6 +261,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn write(format: Format, bytes: &mut [u8], new: &NewItem<'_>) {
+        let layout = format.layout_of(new);
+        format.write_head(bytes, layout, new);
+        bytes[layout.value_at..layout.len].copy_from_slice(&new.value.concat());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -257,6 +278,7 @@ mod tests {
             front in proptest::collection::vec(any::<u8>(), 0..300),
             back in proptest::collection::vec(any::<u8>(), 0..300),
             flags in prop_oneof![Just(0), any::<u32>()],
+            body: Option<u32>,
             deadline in prop_oneof![Just(Deadline::NEVER), (0..1_u64 << 47).prop_map(Deadline::at_ms)],
             cas_unique in any::<u64>(),
             seconds in 0..1_u64 << 24,
@@ -264,20 +286,20 @@ mod tests {
             let format = Format { cas };
             let now_ms = seconds * 1000;
             let new = NewItem {
-                key: &key, value: [&front, &back], is_large: false, flags, deadline, cas_unique, now_ms,
+                key: &key, value: [&front, &back], body, flags, deadline, cas_unique, now_ms,
             };
             let len = format.layout_of(&new).len;
             let mut bytes = vec![0xaa; len + 3];
-            format.write(&mut bytes, &new);
+            write(format, &mut bytes, &new);
             prop_assert_eq!(&bytes[len..], &[0xaa; 3], "it ends where it should");
             let layout = format.parse(&bytes);
             prop_assert_eq!(layout, format.layout_of(&new));
             prop_assert!(format.fits_over(layout, &new));
             prop_assert_eq!(layout.key(&bytes), &key[..]);
-            prop_assert_eq!(layout.value(&bytes), [&front[..], &back].concat());
+            prop_assert_eq!(&bytes[layout.front_len()..layout.len], [&front[..], &back].concat());
             prop_assert_eq!((layout.flags(&bytes), layout.deadline(&bytes)), (flags, deadline));
             prop_assert_eq!(format.cas_unique(&bytes), if cas { cas_unique } else { 0 });
-            prop_assert_eq!(layout.large(&bytes), None);
+            prop_assert_eq!(layout.body(&bytes), body);
             prop_assert_eq!(idle_s(&bytes, now_ms + 5000), 5);
             prop_assert!(!layout.is_fetched());
             set_fetched(&mut bytes);
@@ -293,19 +315,19 @@ mod tests {
         let mut new = NewItem {
             key: b"k",
             value: [b"v", b""],
-            is_large: false,
+            body: None,
             flags: 7,
             deadline: soon,
             cas_unique: 1,
             now_ms: 0,
         };
         let mut bytes = [0; 64];
-        format.write(&mut bytes, &new);
+        write(format, &mut bytes, &new);
         let layout = format.parse(&bytes);
         assert!(layout.set_deadline(&mut bytes, Deadline::NEVER));
         assert_eq!((layout.deadline(&bytes), layout.flags(&bytes)), (Deadline::NEVER, 7));
         new.deadline = Deadline::NEVER;
-        format.write(&mut bytes, &new);
+        write(format, &mut bytes, &new);
         let layout = format.parse(&bytes);
         assert!(layout.set_deadline(&mut bytes, Deadline::NEVER));
         assert!(!layout.set_deadline(&mut bytes, soon), "there is no field for it");

@@ -1,58 +1,88 @@
-//! Values too long for a segment, each in an allocation of its own.
+//! The bodies of large values: whole segments, outside of the logs. What does not fill a segment stands in the
+//! log, behind the key, as the values of other items do.
 //!
-//! INVARIANT: each is charged to the pool for as long as it is here.
+//! INVARIANT: all segments of a body are full but the last one, which may be when nothing stands in the log.
 
-use super::exact_item::allocated_len;
+use super::item::FRONT_LEN_MAX;
 use super::segment::Pool;
 
-/// The large values of a shard, by number.
+/// The front of a value, in whole segments.
 #[derive(Debug, Default)]
-pub(super) struct LargeValues {
-    values: Vec<Option<Box<[u8]>>>,
-    vacant: Vec<u32>,
-    charged: u64,
+pub(super) struct Body {
+    /// As many as `len` needs.
+    pub(super) segments: Vec<Box<[u8]>>,
+    /// In bytes of the value.
+    pub(super) len: usize,
 }
 
-impl LargeValues {
-    /// Bytes that a value of this length takes out of the limit.
-    pub(super) fn charge(len: usize) -> u64 {
-        allocated_len(len)
-    }
+/// How many bytes of a value go into its body: whole segments, or all where the rest has no room in one segment with
+/// its key.
+pub(super) fn body_len(value_len: usize, segment_len: usize) -> usize {
+    let rest_len = value_len % segment_len;
+    if rest_len + FRONT_LEN_MAX > segment_len { value_len } else { value_len - rest_len }
+}
 
-    /// Keeps a value for which [`Self::charge`] was reserved.
-    pub(super) fn insert(&mut self, value: Box<[u8]>) -> u32 {
-        self.charged += Self::charge(value.len());
+/// The bodies of a shard, by number.
+#[derive(Debug, Default)]
+pub(super) struct Bodies {
+    bodies: Vec<Option<Body>>,
+    vacant: Vec<u32>,
+    segment_count: u64,
+}
+
+impl Bodies {
+    pub(super) fn insert(&mut self, body: Body) -> u32 {
+        self.segment_count += body.segments.len() as u64;
         let number = self.vacant.pop().unwrap_or_else(|| {
-            self.values.push(None);
-            u32::try_from(self.values.len() - 1).expect("fewer than 2^32 large values")
+            self.bodies.push(None);
+            u32::try_from(self.bodies.len() - 1).expect("fewer than 2^32 large values")
         });
-        self.values[number as usize] = Some(value);
+        self.bodies[number as usize] = Some(body);
         number
     }
 
-    /// The value of a number.
-    pub(super) fn get(&self, number: usize) -> &[u8] {
-        self.values[number].as_deref().expect("an item has this number")
+    pub(super) fn get(&self, number: u32) -> &Body {
+        self.bodies[number as usize].as_ref().expect("an item has this number")
     }
 
-    /// The value of a number, to be written over.
-    pub(super) fn get_mut(&mut self, number: usize) -> &mut [u8] {
-        self.values[number].as_deref_mut().expect("an item has this number")
+    /// Puts segments that hold `more_len` bytes behind the first `kept_len` bytes of a body, which are full
+    /// segments; the last segment where that was not full.
+    pub(super) fn extend(
+        &mut self,
+        number: u32,
+        kept_len: usize,
+        more: Vec<Box<[u8]>>,
+        more_len: usize,
+    ) -> Option<Box<[u8]>> {
+        let body = self.bodies[number as usize].as_mut().expect("an item has this number");
+        let partial = if kept_len < body.len { body.segments.pop() } else { None };
+        self.segment_count += more.len() as u64;
+        self.segment_count -= u64::from(partial.is_some());
+        body.segments.extend(more);
+        body.len = kept_len + more_len;
+        partial
     }
 
-    /// Drops a value and gives its memory back; how much that was.
-    pub(super) fn remove(&mut self, number: usize, pool: &Pool) -> u64 {
-        let value = self.values[number].take().expect("an item has this number");
-        self.vacant.push(u32::try_from(number).expect("it was given out as one"));
-        let charge = Self::charge(value.len());
-        drop(value);
-        self.charged -= charge;
-        pool.release(charge);
-        charge
+    /// Takes a body out; its segments are the caller's.
+    pub(super) fn take(&mut self, number: u32) -> Body {
+        let body = self.bodies[number as usize].take().expect("an item has this number");
+        self.vacant.push(number);
+        self.segment_count -= body.segments.len() as u64;
+        body
     }
 
-    /// Bytes that all of them take out of the limit.
-    pub(super) fn charged(&self) -> u64 {
-        self.charged
+    /// Gives the segments of a body back to the pool; how many they were.
+    pub(super) fn remove(&mut self, number: u32, pool: &Pool) -> u64 {
+        let body = self.take(number);
+        let count = body.segments.len() as u64;
+        for bytes in body.segments {
+            pool.give(bytes);
+        }
+        count
+    }
+
+    /// Segments of all of them.
+    pub(super) fn segment_count(&self) -> u64 {
+        self.segment_count
     }
 }

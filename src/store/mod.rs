@@ -5,8 +5,9 @@
 //! copies what is worth keeping to the head of a log, and begins it anew; where much of a shard is dead
 //! (overwritten, deleted), it takes the segment with the most dead bytes instead, and evicts nothing.
 //!
-//! Reading order: this file (what a store can do, and the locks), `shard` (how it is done), `item` (an item as
-//! bytes), `index` (where it is), `segment` (memory and its pool), `large`, `ghost`, `exptime`, `flush`, `budget`.
+//! Reading order: `operation` (what can be asked of it), this file (the locks), `shard` (how it is done), `item` (an
+//! item as bytes), `index` (where it is), `segment` (memory and its pool), `eviction` (who goes first), `large`,
+//! `ghost`, `exptime`, `flush`, `budget`.
 //! `exact` is a second form behind the same interface: exact LRU, small and plain, the reference that the
 //! first is tested against and compared with.
 //!
@@ -19,6 +20,8 @@
 //! INVARIANT: a CAS unique changes exactly when the value does, and no two are equal.
 
 mod budget;
+mod chunks;
+mod eviction;
 mod exact;
 mod exact_item;
 mod exptime;
@@ -28,19 +31,28 @@ mod index;
 mod item;
 mod large;
 mod number;
+mod operation;
+mod prefetch;
 mod segment;
 mod shard;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod value;
 
 pub use exptime::{Deadline, Now};
+pub use operation::{
+    Arithmetic, Delta, ItemSize, ItemView, Key, Miss, StoreMode, Stored, Write,
+};
 pub use stats::StoreStats;
+pub use value::Value;
 
 use ahash::RandomState;
 use flush::Flush;
 use parking_lot::{Mutex, MutexGuard};
-use segment::Pool;
+use large::{Body, body_len};
+use segment::{Pool, Purse};
+use shard::{Hints, Reclaimed};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How a store is made.
@@ -50,6 +62,8 @@ pub struct StoreConfig {
     pub limit_bytes: u64,
     /// A power of two.
     pub shard_count: usize,
+    /// Of logs, in bytes: a power of two, 64 KiB at most.
+    pub segment_len: usize,
     /// How memory is managed, and what goes first when there is none left.
     pub eviction: Eviction,
     /// Whether living items may be thrown out for new ones.
@@ -63,40 +77,39 @@ pub struct StoreConfig {
 /// How a store manages its memory, and what goes first when it is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {
-    /// Items in logs of segments of this many bytes (a power of two), evicted by S3-FIFO.
-    S3Fifo {
-        /// In bytes.
-        segment_len: usize,
-    },
+    /// Items in logs of segments, evicted by S3-FIFO.
+    S3Fifo,
     /// Each item in allocations of its own, evicted in the exact order of use: the reference.
     ExactLru,
+}
+
+impl Eviction {
+    /// The rule for logs; none where items are in none.
+    fn policy(self) -> Option<Box<dyn eviction::Policy>> {
+        match self {
+            Self::S3Fifo => Some(Box::new(eviction::S3Fifo)),
+            Self::ExactLru => None,
+        }
+    }
 }
 
 impl StoreConfig {
     /// What suits a limit: segments and shards that are small enough for the open ones not to matter.
     #[expect(clippy::missing_panics_doc, reason = "64 KiB fit into any usize")]
     pub fn for_limit(limit_bytes: u64, item_size: ItemSize) -> Self {
-        let segment_len = (limit_bytes / 256).clamp(4096, 65_536).next_power_of_two();
-        // Each shard has two open segments and a spare one, so many shards cost memory.
-        let shard_count = 1 << (limit_bytes / segment_len / 128).clamp(1, 16).ilog2();
+        let segment_len = 1_u64 << (limit_bytes / 2048).clamp(4096, 65_536).ilog2();
+        // Each shard has two open segments, a spare one, and one that is being given up.
+        let shard_count = 1 << (limit_bytes / segment_len / 256).clamp(1, 16).ilog2();
         Self {
             limit_bytes,
             shard_count,
-            eviction: Eviction::S3Fifo {
-                segment_len: usize::try_from(segment_len).expect("64 KiB at most"),
-            },
+            segment_len: usize::try_from(segment_len).expect("64 KiB at most"),
+            eviction: Eviction::S3Fifo,
             evictions: true,
             cas: true,
             item_size,
         }
     }
-}
-
-/// A key and its hash.
-#[derive(Debug, Clone, Copy)]
-struct Key<'a> {
-    bytes: &'a [u8],
-    hash: u64,
 }
 
 /// The moment of one operation.
@@ -112,120 +125,6 @@ struct Moment {
 struct NoRoom {
     /// Bytes that must come free.
     needed: u64,
-}
-
-/// memcached's measure of an item, which clients see as a size limit and as the `bytes` counter.
-#[derive(Debug, Clone, Copy)]
-pub struct ItemSize {
-    /// Counted for every item besides key and value, in bytes.
-    pub header_len: u64,
-    /// Counted for an item whose flags are not 0, in bytes.
-    pub flags_len: u64,
-    /// Largest item, in bytes.
-    pub max: u64,
-}
-
-impl ItemSize {
-    fn of(&self, key_len: usize, flags: u32, value_len: usize) -> u64 {
-        let flags_len = if flags == 0 { 0 } else { self.flags_len };
-        self.header_len + flags_len + key_len as u64 + value_len as u64
-    }
-
-    fn is_over(&self, key_len: usize, flags: u32, value_len: usize) -> bool {
-        self.of(key_len, flags, value_len) > self.max
-    }
-}
-
-/// An item as a reader sees it, under its shard's lock.
-#[derive(Debug, Clone, Copy)]
-pub struct ItemView<'a> {
-    /// The client's bytes.
-    pub value: &'a [u8],
-    /// The client's 32 bits.
-    pub flags: u32,
-    /// 0 where the store keeps none.
-    pub cas_unique: u64,
-}
-
-/// Why there is no item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Miss {
-    /// Never stored, deleted, evicted, or removed when its death was seen before.
-    Absent,
-    /// There, but past its exptime; removed now.
-    Expired,
-    /// There, but stored before a flush; removed now.
-    Flushed,
-}
-
-/// One storage command.
-#[derive(Debug, Clone, Copy)]
-pub struct Write<'a> {
-    /// On which condition, and what becomes of the old value.
-    pub mode: StoreMode,
-    /// Any bytes.
-    pub key: &'a [u8],
-    /// Ignored when a value is joined to an old one, which keeps its own.
-    pub flags: u32,
-    /// Ignored when a value is joined to an old one, which keeps its own.
-    pub deadline: Deadline,
-    /// Any bytes.
-    pub value: &'a [u8],
-}
-
-/// When to store, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreMode {
-    /// Always.
-    Set,
-    /// If absent.
-    Add,
-    /// If present.
-    Replace,
-    /// If present, behind the old value.
-    Append,
-    /// If present, before the old value.
-    Prepend,
-    /// If present and its CAS unique is this one.
-    Cas(u64),
-}
-
-/// What became of a [`Write`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// Stored.
-    Stored,
-    /// The condition of add, replace, append or prepend did not hold, or the joined item is too large.
-    NotStored,
-    /// The item has another CAS unique.
-    Exists,
-    /// No item to compare with.
-    NotFound,
-    /// No room. The old item is kept, save for [`StoreMode::Set`]: a stale value must not outlive the
-    /// attempt to replace it.
-    NoMemory,
-}
-
-/// What to count by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delta {
-    /// Up, wrapping at 2^64.
-    Incr(u64),
-    /// Down, stopping at 0.
-    Decr(u64),
-}
-
-/// What became of a count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// The new number.
-    Number(u64),
-    /// No item.
-    Miss(Miss),
-    /// The value is no number.
-    NonNumeric,
-    /// No room for the longer number; the old one is kept.
-    NoMemory,
 }
 
 /// One lock domain, in the form that the store was made in.
@@ -247,10 +146,6 @@ macro_rules! either {
 }
 
 impl Shard {
-    fn evict(&mut self, needed: u64, at: Moment, pool: &Pool) -> bool {
-        either!(self, log => log.evict(needed, at, pool), exact => exact.evict(at, pool))
-    }
-
     fn remove(&mut self, key: Key<'_>, pool: &Pool) {
         either!(self, log => log.remove(key, pool), exact => drop(exact.remove(key.bytes, pool)));
     }
@@ -260,6 +155,8 @@ impl Shard {
 #[derive(Debug)]
 pub struct Store {
     shards: Box<[Mutex<Shard>]>,
+    /// Of each shard in the form of logs.
+    hints: Box<[Hints]>,
     /// Seeded at random at every start, so that nobody can choose keys that meet in one shard.
     hasher: RandomState,
     pool: Pool,
@@ -277,20 +174,21 @@ impl Store {
     pub fn new(config: &StoreConfig) -> Self {
         assert!(config.shard_count.is_power_of_two(), "shards are picked by bits of a hash");
         let hasher = RandomState::new();
-        let segment_len = match config.eviction {
-            Eviction::S3Fifo { segment_len } => segment_len,
-            Eviction::ExactLru => 1,
-        };
+        let segment_len = config.segment_len;
         assert!(segment_len.is_power_of_two(), "segments are found by bits of a location");
         let pool = Pool::new(config.limit_bytes, segment_len);
-        let shard = || match config.eviction {
-            Eviction::S3Fifo { .. } => Shard::Log(shard::Shard::new(config, hasher.clone(), &pool)),
-            Eviction::ExactLru => {
-                Shard::Exact(exact::Shard::new(config.evictions, config.item_size))
-            }
+        let shard = || match config.eviction.policy() {
+            Some(policy) => Shard::Log(shard::Shard::new(config, policy, hasher.clone(), &pool)),
+            None => Shard::Exact(exact::Shard::new(config.evictions, config.item_size)),
         };
+        let shards: Box<[Shard]> = (0..config.shard_count).map(|_| shard()).collect();
+        let hints = shards.iter().filter_map(|shard| match shard {
+            Shard::Log(log) => Some(log.hints()),
+            Shard::Exact(_) => None,
+        });
         Self {
-            shards: (0..config.shard_count).map(|_| Mutex::new(shard())).collect(),
+            hints: hints.collect(),
+            shards: shards.into_iter().map(Mutex::new).collect(),
             hasher,
             pool,
             flush: Flush::new(),
@@ -298,31 +196,61 @@ impl Store {
         }
     }
 
+    /// A key as the operations take it.
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, hash: self.hasher.hash_one(bytes) }
+    }
+
+    /// The first of two passes over the keys of a burst, before its operations: asks the memory for what says
+    /// where each item is.
+    pub fn prefetch_bucket(&self, key: Key<'_>) {
+        if let Some(hints) = self.hints.get(self.home(key)) {
+            hints.prefetch_bucket(key.hash);
+        }
+    }
+
+    /// The second pass: asks for the items themselves.
+    pub fn prefetch_item(&self, key: Key<'_>) {
+        if let Some(hints) = self.hints.get(self.home(key)) {
+            hints.prefetch_item(key.hash);
+        }
+    }
+
     /// Hands an item to `read`, which runs under the shard's lock; `deadline` gives it a new one.
     pub fn get<R>(
         &self,
-        key: &[u8],
+        key: Key<'_>,
         deadline: Option<Deadline>,
         now: Now,
         read: impl FnOnce(ItemView<'_>) -> R,
     ) -> Result<R, Miss> {
-        let key = self.key(key);
-        let mut shard = self.shard(self.home(key));
-        let (at, pool) = (self.moment(now), &self.pool);
-        either!(&mut *shard,
-            log => log.get(key, deadline, at, pool, read),
-            exact => exact.get(key.bytes, deadline, at, pool, read))
+        let Some(deadline) = deadline else {
+            let mut shard = self.shard(self.home(key));
+            let (at, pool) = (self.moment(now), &self.pool);
+            return either!(&mut *shard,
+                log => log.get(key, at, pool, read),
+                exact => exact.get(key.bytes, None, at, pool, read));
+        };
+        let mut read = Some(read);
+        let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
+            either!(shard,
+                log => log.get_and_touch(key, deadline, &mut read, at, purse),
+                exact => {
+                    let read = read.take().expect("an operation succeeds once");
+                    Ok(exact.get(key.bytes, Some(deadline), at, &self.pool, read))
+                })
+        };
+        // Without room for its deadline an item is gone: it must not outlive it.
+        let give_up = |shard: &mut Shard| {
+            shard.remove(key, &self.pool);
+            Err(Miss::Absent)
+        };
+        self.with_room(key, now, attempt, give_up)
     }
 
     /// Carries out a storage command.
     pub fn store(&self, write: &Write<'_>, now: Now) -> Stored {
-        let key = self.key(write.key);
-        let attempt = |shard: &mut Shard, at| {
-            let cas_unique = self.next_cas_unique();
-            either!(shard,
-                log => log.store(key, write, cas_unique, at, &self.pool),
-                exact => exact.store(write, cas_unique, at, &self.pool))
-        };
+        let key = write.key;
         let give_up = |shard: &mut Shard| match write.mode {
             // A join that finds no room is one that did not happen.
             StoreMode::Append | StoreMode::Prepend => Stored::NotStored,
@@ -332,32 +260,83 @@ impl Store {
             }
             StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
         };
-        self.with_room(key, now, attempt, give_up)
+        if let Some(hints) = self.hints.get(self.home(key)) {
+            hints.prefetch_bucket(key.hash);
+            hints.prefetch_ghost(key.hash);
+        }
+        let mut filled = Purse::new(&self.pool);
+        let filled_len = match self.fill(write, now, &mut filled) {
+            Ok(Ok(len)) => len,
+            Ok(Err(refusal)) => return refusal,
+            Err(NoRoom { .. }) => return give_up(&mut self.shard(self.home(key))),
+        };
+        let mut body = Body { segments: std::mem::take(&mut filled.segments), len: filled_len };
+        let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
+            let cas_unique = self.next_cas_unique();
+            either!(shard,
+                log => log.store(write, &mut body, cas_unique, at, purse),
+                exact => exact.store(write, cas_unique, at, &self.pool))
+        };
+        let stored = self.with_room(key, now, attempt, give_up);
+        filled.segments = body.segments;
+        stored
+    }
+
+    /// Fills segments with the front of a large value, outside of any lock; how much of it, or what the command is
+    /// refused with.
+    fn fill(
+        &self,
+        write: &Write<'_>,
+        now: Now,
+        filled: &mut Purse<'_>,
+    ) -> Result<Result<usize, Stored>, NoRoom> {
+        let segment_len = self.pool.segment_len();
+        let len = body_len(write.value.len(), segment_len);
+        if len == 0
+            || self.hints.is_empty()
+            || matches!(write.mode, StoreMode::Append | StoreMode::Prepend)
+        {
+            return Ok(Ok(0));
+        }
+        let home = self.home(write.key);
+        let refusal = match &mut *self.shard(home) {
+            Shard::Log(log) => log.refuses(write, self.moment(now), &self.pool),
+            Shard::Exact(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            return Ok(Err(refusal));
+        }
+        let needed = self.pool.charge(len.div_ceil(segment_len) as u64);
+        if !self.collect(needed, home, now, filled) {
+            return Err(NoRoom { needed });
+        }
+        for (bytes, part) in filled.segments.iter_mut().zip(write.value[..len].chunks(segment_len))
+        {
+            bytes[..part.len()].copy_from_slice(part);
+        }
+        Ok(Ok(len))
     }
 
     /// Adds to or subtracts from the number in a value.
-    pub fn arithmetic(&self, key: &[u8], delta: Delta, now: Now) -> Arithmetic {
-        let key = self.key(key);
-        let attempt = |shard: &mut Shard, at| {
+    pub fn arithmetic(&self, key: Key<'_>, delta: Delta, now: Now) -> Arithmetic {
+        let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
             let cas_unique = self.next_cas_unique();
             either!(shard,
-                log => log.arithmetic(key, delta, cas_unique, at, &self.pool),
+                log => log.arithmetic(key, delta, cas_unique, at, purse),
                 exact => exact.arithmetic(key.bytes, delta, cas_unique, at, &self.pool))
         };
         self.with_room(key, now, attempt, |_| Arithmetic::NoMemory)
     }
 
     /// Removes a living item; whether there was one.
-    pub fn delete(&self, key: &[u8], now: Now) -> bool {
-        let key = self.key(key);
+    pub fn delete(&self, key: Key<'_>, now: Now) -> bool {
         let mut shard = self.shard(self.home(key));
         let (at, pool) = (self.moment(now), &self.pool);
         either!(&mut *shard, log => log.delete(key, at, pool), exact => exact.delete(key.bytes, at, pool))
     }
 
     /// Removes whatever is under a key.
-    pub fn remove(&self, key: &[u8]) {
-        let key = self.key(key);
+    pub fn remove(&self, key: Key<'_>) {
         self.shard(self.home(key)).remove(key, &self.pool);
     }
 
@@ -366,11 +345,26 @@ impl Store {
         self.flush.schedule(at, now);
     }
 
+    /// Forgets what is dead and frees segments that are half dead, in short steps. To be called every few seconds.
+    pub fn maintain(&self, now: Now) {
+        for shard in &self.shards {
+            loop {
+                let mut shard = shard.lock();
+                let at = self.moment(now);
+                let goes_on = either!(&mut *shard, log => log.maintain(at, &self.pool), _exact => false);
+                if !goes_on {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Counters and gauges, summed over the shards.
     pub fn stats(&self, now: Now) -> StoreStats {
         let mut sum = StoreStats::default();
         for shard in &self.shards {
-            sum.add(&either!(&*shard.lock(), log => log.stats(now), exact => exact.stats(now)));
+            let shard = shard.lock();
+            sum.add(&either!(&*shard, log => log.stats(now, &self.pool), exact => exact.stats(now)));
         }
         sum.segment_bytes += self.pool.free_len();
         sum.charged_bytes += self.pool.free_len();
@@ -389,14 +383,12 @@ impl Store {
     pub fn validate(&self) {
         let mut charged = self.pool.free_len();
         for shard in &self.shards {
-            charged += either!(&*shard.lock(), log => log.validate(), exact => exact.validate());
+            let shard = shard.lock();
+            charged +=
+                either!(&*shard, log => log.validate(&self.pool), exact => exact.validate());
         }
         assert_eq!(charged, self.pool.budget.used(), "the budget is the sum of its shards");
         assert!(charged <= self.pool.budget.limit(), "the limit holds");
-    }
-
-    fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
-        Key { bytes, hash: self.hasher.hash_one(bytes) }
     }
 
     /// The index takes the low and the high bits of the hash; these are others.
@@ -418,44 +410,62 @@ impl Store {
         self.cas_unique.as_ref().map_or(0, |last| last.fetch_add(1, Relaxed) + 1)
     }
 
-    /// Runs an operation that may need memory on its key's shard, again and again while other shards
-    /// have something to give for it. When none has, `give_up` answers, under the same lock as the last
-    /// attempt.
+    /// Runs an operation that may need memory on its key's shard, again and again while memory can be
+    /// collected for it. When there is none, `give_up` answers, under the same lock as the last attempt.
     fn with_room<R>(
         &self,
         key: Key<'_>,
         now: Now,
-        attempt: impl Fn(&mut Shard, Moment) -> Result<R, NoRoom>,
+        mut attempt: impl FnMut(&mut Shard, Moment, &mut Purse<'_>) -> Result<R, NoRoom>,
         give_up: impl FnOnce(&mut Shard) -> R,
     ) -> R {
         let home = self.home(key);
-        let mut others_can_give = true;
+        let mut purse = Purse::new(&self.pool);
+        let mut is_last = false;
         loop {
             let mut shard = self.shard(home);
-            let NoRoom { needed } = match attempt(&mut shard, self.moment(now)) {
+            let NoRoom { needed } = match attempt(&mut shard, self.moment(now), &mut purse) {
                 Ok(outcome) => return outcome,
-                Err(_) if !others_can_give => return give_up(&mut shard),
+                Err(_) if is_last => return give_up(&mut shard),
                 Err(no_room) => no_room,
             };
             drop(shard);
-            others_can_give = self.make_room(needed, home, now);
+            is_last = !self.collect(needed, home, now, &mut purse);
         }
     }
 
-    /// Evicts from all shards but one, in turn, until so much is free or none has anything left; whether
-    /// any had.
-    fn make_room(&self, needed: u64, home: usize, now: Now) -> bool {
-        let mut freed = false;
-        loop {
-            let mut freed_now = false;
-            for index in (0..self.shards.len()).filter(|index| *index != home) {
-                let mut other = self.shard(index);
-                freed_now |= other.evict(needed, self.moment(now), &self.pool);
-            }
-            freed |= freed_now;
-            if !freed_now || self.pool.has(needed) {
-                return freed;
+    /// Collects memory from a shard, then from the others, a little under each hold of a lock; false where there is
+    /// not so much.
+    fn collect(&self, needed: u64, home: usize, now: Now, purse: &mut Purse<'_>) -> bool {
+        let is_enough = |purse: &Purse<'_>| match self.hints.is_empty() {
+            true => self.pool.has(needed),
+            false => self.pool.charge(purse.segments.len() as u64) >= needed,
+        };
+        for index in 0..self.shards.len() {
+            while !is_enough(purse) {
+                let mut shard = self.shard((home + index) % self.shards.len());
+                let at = self.moment(now);
+                match &mut *shard {
+                    Shard::Log(log) => match log.free(at, &self.pool) {
+                        Reclaimed::Segment(bytes) => purse.segments.push(bytes),
+                        Reclaimed::Paused => {}
+                        Reclaimed::Nothing => break,
+                    },
+                    // The shard of the key has given what it could.
+                    Shard::Exact(exact) => {
+                        if index == 0 || !exact.evict(at, &self.pool) {
+                            break;
+                        }
+                    }
+                }
             }
         }
+        // Nobody has anything left to give: what is free may be taken, whoever's share it is.
+        while !is_enough(purse)
+            && let Some(bytes) = self.pool.take().filter(|_| !self.hints.is_empty())
+        {
+            purse.segments.push(bytes);
+        }
+        is_enough(purse)
     }
 }

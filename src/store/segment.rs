@@ -1,25 +1,36 @@
-//! Segments: equal pieces of memory that a log is made of, and the pool that they come from.
+//! Segments: equal pieces of memory that logs and large values are made of, and the pool that they come from.
 //!
 //! INVARIANT: the pool's budget is charged for every segment that exists, wherever it is.
 
 use super::budget::Budget;
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// One piece of a log: items one behind another, written once from the front.
+/// One piece of a log: records one behind another, written once from the front.
 #[derive(Debug)]
 pub(super) struct Segment {
     /// All of a segment is allocated, used or not.
     pub(super) bytes: Box<[u8]>,
     /// How far it is written.
     pub(super) used_len: usize,
-    /// Bytes of items that the index still points to.
+    /// Bytes in it of items that the index still points to.
     pub(super) live_len: usize,
-    /// Bytes of large values that those items own outside.
-    pub(super) large_len: u64,
+    /// Bytes at the front that belong to the last record of the segment before.
+    pub(super) carried_len: usize,
+    /// Where its last record begins.
+    pub(super) last_at: usize,
+    /// The segment whose last record goes on in this one, while that is held.
+    pub(super) previous: Option<u32>,
+    /// The segment in which its last record goes on, while that is held.
+    pub(super) next: Option<u32>,
     /// The flush generation of all its items.
     pub(super) generation: u32,
     /// When it was begun, in milliseconds on the server's clock.
     pub(super) begun_ms: u64,
+    /// No item of it dies before, in milliseconds on the server's clock.
+    pub(super) earliest_ms: u64,
+    /// When its dead items were last looked for.
+    pub(super) swept_ms: u64,
     /// Which log it belongs to.
     pub(super) log: LogName,
 }
@@ -33,35 +44,69 @@ pub(super) enum LogName {
     Main,
 }
 
+/// What a segment takes besides its bytes: a [`Segment`], its address, and the allocator's head.
+const OVERHEAD: u64 = size_of::<Segment>() as u64 + 24;
+
 /// The memory limit, and the segments that nobody uses at the moment.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) budget: Budget,
     segment_len: usize,
     free: Mutex<Vec<Box<[u8]>>>,
+    /// How many there are in `free`, to be read without its lock.
+    free_count: AtomicU64,
 }
 
 impl Pool {
     pub(super) fn new(limit: u64, segment_len: usize) -> Self {
-        Self { budget: Budget::new(limit), segment_len, free: Mutex::default() }
+        Self {
+            budget: Budget::new(limit),
+            segment_len,
+            free: Mutex::default(),
+            free_count: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn segment_len(&self) -> usize {
         self.segment_len
     }
 
+    /// What so many segments take out of the limit.
+    pub(super) fn charge(&self, count: u64) -> u64 {
+        count * (self.segment_len as u64 + OVERHEAD)
+    }
+
+    fn pop(&self) -> Option<Box<[u8]>> {
+        if self.free_count.load(Relaxed) == 0 {
+            return None;
+        }
+        let mut free = self.free.lock();
+        let bytes = free.pop();
+        self.free_count.store(free.len() as u64, Relaxed);
+        bytes
+    }
+
     /// A segment, where there is one free or room for another.
     pub(super) fn take(&self) -> Option<Box<[u8]>> {
-        if let Some(bytes) = self.free.lock().pop() {
+        if let Some(bytes) = self.pop() {
             return Some(bytes);
         }
-        self.budget.reserve(self.segment_len as u64).then(|| vec![0; self.segment_len].into())
+        if !self.budget.reserve(self.charge(1)) {
+            return None;
+        }
+        let bytes = bytemuck::allocation::try_zeroed_slice_box(self.segment_len);
+        if bytes.is_err() {
+            self.budget.release(self.charge(1));
+        }
+        bytes.ok()
     }
 
     /// Gives a segment back, for any shard to take.
     pub(super) fn give(&self, bytes: Box<[u8]>) {
         debug_assert_eq!(bytes.len(), self.segment_len);
-        self.free.lock().push(bytes);
+        let mut free = self.free.lock();
+        free.push(bytes);
+        self.free_count.store(free.len() as u64, Relaxed);
     }
 
     /// Takes bytes out of the limit for something that is no segment, turning free segments back into
@@ -71,11 +116,11 @@ impl Pool {
             if self.budget.reserve(len) {
                 return true;
             }
-            let Some(bytes) = self.free.lock().pop() else {
+            let Some(bytes) = self.pop() else {
                 return false;
             };
             drop(bytes);
-            self.budget.release(self.segment_len as u64);
+            self.budget.release(self.charge(1));
         }
     }
 
@@ -89,18 +134,34 @@ impl Pool {
         self.budget.limit() - self.budget.used() + self.free_len()
     }
 
-    /// Whether less than a sixteenth of the limit is free.
-    pub(super) fn is_tight(&self) -> bool {
-        !self.has(self.budget.limit() / 16)
-    }
-
     /// Gives back what [`Self::reserve`] took.
     pub(super) fn release(&self, len: u64) {
         self.budget.release(len);
     }
 
-    /// Bytes of the segments that nobody uses.
+    /// What the segments that nobody uses take out of the limit.
     pub(super) fn free_len(&self) -> u64 {
-        (self.free.lock().len() * self.segment_len) as u64
+        self.charge(self.free_count.load(Relaxed))
+    }
+}
+
+/// Segments that were collected for one operation; what it does not use goes back to the pool.
+#[derive(Debug)]
+pub(super) struct Purse<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) segments: Vec<Box<[u8]>>,
+}
+
+impl<'a> Purse<'a> {
+    pub(super) fn new(pool: &'a Pool) -> Self {
+        Self { pool, segments: Vec::new() }
+    }
+}
+
+impl Drop for Purse<'_> {
+    fn drop(&mut self) {
+        for bytes in self.segments.drain(..) {
+            self.pool.give(bytes);
+        }
     }
 }

@@ -1,34 +1,47 @@
 //! One lock domain of the store: items in two logs of segments, and an index to find them.
 //!
-//! New keys go into the small log; what is read again, or comes back soon after it was evicted, into the main one
-//! (S3-FIFO, J. Yang et al., SOSP 2023). Both are queues of segments, written once from the front. Memory comes
-//! back a segment at a time: the items of a victim that are worth it are copied to the head of a log, the
-//! others are forgotten.
+//! Each log is a queue of segments, written once from the front: a stream of records that pass from one segment to the
+//! next. Memory comes back a segment at a time: the items of a victim that are worth it are copied to the head of a
+//! log, the others are forgotten.
 //!
 //! A plain single-threaded struct; the lock is one layer up.
 //!
 //! INVARIANT: the index points to every item that counts, and to nothing else.
 //! INVARIANT: everything that the shard holds is charged to the pool, neither more nor less.
 //! INVARIANT: all items of a segment are of one flush generation.
+//! INVARIANT: the head and the key of an item are in one segment; its value may go on in the next one.
 #![expect(clippy::cast_possible_truncation, reason = "locations are taken apart")]
 
 mod books;
 mod reclaim;
+mod room;
+mod sweep;
 mod write;
 
+use super::chunks::Chunks;
+use super::eviction::Policy;
 use super::exptime::Deadline;
-use super::ghost::Ghost;
-use super::index::{Index, SlotAt};
-use super::item::{self, Format, Layout, NewItem};
-use super::large::LargeValues;
+use super::ghost::{self, Ghost};
+use super::index::{self, Index, SlotAt};
+use super::item::{self, Format, Layout};
+use super::large::{Bodies, Body};
 use super::number::number_in;
-use super::segment::{LogName, Pool, Segment};
+use super::prefetch::prefetch;
+use super::segment::{LogName, Pool, Purse, Segment};
+use super::value::Value;
 use super::{
     Arithmetic, Delta, ItemSize, ItemView, Key, Miss, Moment, NoRoom, StoreConfig, StoreMode,
     StoreStats, Stored, Write,
 };
-use reclaim::Rule;
+pub(super) use reclaim::Reclaimed;
+use reclaim::Victim;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use write::Put;
+
+/// Values longer than this fraction of a segment make a shard keep a spare segment more.
+const WIDE_FRACTION: usize = 16;
 
 /// A queue of segments.
 #[derive(Debug, Default)]
@@ -37,13 +50,46 @@ struct Log {
     sealed: VecDeque<u32>,
     /// The one that is written.
     open: Option<u32>,
-    /// Bytes of large values that its items own.
-    large_len: u64,
+    /// Segments of the bodies of its items.
+    body_count: u64,
 }
 
 impl Log {
     fn segment_count(&self) -> u64 {
         self.sealed.len() as u64 + u64::from(self.open.is_some())
+    }
+}
+
+/// What may be looked at without the lock, to prefetch by: all of it may be stale.
+#[derive(Debug, Clone)]
+pub(super) struct Hints {
+    index: Arc<index::Table>,
+    ghost: Arc<ghost::Table>,
+    addresses: Arc<Chunks<AtomicUsize>>,
+    segment_shift: u32,
+}
+
+impl Hints {
+    /// Asks for what says where an item is.
+    pub(super) fn prefetch_bucket(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Asks for what says whether a key was evicted lately.
+    pub(super) fn prefetch_ghost(&self, hash: u64) {
+        self.ghost.prefetch(hash);
+    }
+
+    /// Asks for the items that may be the one of a hash: the head, the key, and the front of the value.
+    pub(super) fn prefetch_item(&self, hash: u64) {
+        for location in self.index.guesses(hash) {
+            let at = location & ((1 << self.segment_shift) - 1);
+            let address = self.addresses.try_get((location >> self.segment_shift) as usize);
+            let address = address.map_or(0, |address| address.load(Relaxed)) + at as usize;
+            prefetch(address);
+            prefetch(address + 64);
+            prefetch(address + 128);
+        }
     }
 }
 
@@ -54,65 +100,107 @@ pub(super) struct Shard {
     /// Segments are 2^this bytes long.
     segment_shift: u32,
     evictions_allowed: bool,
+    policy: Box<dyn Policy>,
     item_size: ItemSize,
     index: Index,
     /// By number, which with a position makes a location.
     segments: Vec<Option<Segment>>,
     vacant: Vec<u32>,
+    /// Where the bytes of each segment begin, for [`Hints`].
+    addresses: Arc<Chunks<AtomicUsize>>,
     small: Log,
     main: Log,
     /// For the survivors of the next victim, which is not free before they have left it.
-    spare: Option<Box<[u8]>>,
-    /// The victim that is being read, the position in it, and its rule.
-    victim: Option<(u32, usize, Rule)>,
+    spares: Vec<Box<[u8]>>,
+    /// Items of more than a [`WIDE_FRACTION`] of a segment.
+    wide_count: u64,
+    /// The segment that is being given up.
+    victim: Option<Victim>,
+    /// Bytes of victims read since the last segment came free.
+    read_len: usize,
+    /// Bytes of victims to read for each byte that is written, so that a segment comes free before it is needed.
+    pace: usize,
+    /// Where the next victim is looked for among those with dead items.
+    compact_cursor: usize,
+    sweep_cursor: usize,
     ghost: Ghost,
-    large: LargeValues,
-    next_sweep_ms: u64,
+    bodies: Bodies,
     /// Its part of the limit, in bytes.
     fair_share: u64,
     stats: StoreStats,
 }
 
-/// A living item: its slot, and its segment and position.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    hash: u64,
-    slot: SlotAt,
+/// Where a record begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
     segment: usize,
     at: usize,
 }
 
+/// A living item.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    hash: u64,
+    slot: SlotAt,
+    place: Place,
+}
+
 impl Shard {
     /// An empty shard; takes a little memory from the pool.
-    pub(super) fn new(config: &StoreConfig, hasher: ahash::RandomState, pool: &Pool) -> Self {
+    pub(super) fn new(
+        config: &StoreConfig,
+        policy: Box<dyn Policy>,
+        hasher: ahash::RandomState,
+        pool: &Pool,
+    ) -> Self {
         Self {
             format: Format { cas: config.cas },
             hasher,
             segment_shift: pool.segment_len().trailing_zeros(),
             evictions_allowed: config.evictions,
+            policy,
             item_size: config.item_size,
             index: Index::new(pool).expect("the limit has room for empty shards"),
             segments: Vec::new(),
             vacant: Vec::new(),
+            addresses: Arc::default(),
             small: Log::default(),
             main: Log::default(),
-            spare: None,
+            spares: Vec::new(),
+            wide_count: 0,
             victim: None,
+            read_len: 0,
+            pace: 1,
+            compact_cursor: 0,
+            sweep_cursor: 0,
             ghost: Ghost::default(),
-            large: LargeValues::default(),
-            next_sweep_ms: 0,
+            bodies: Bodies::default(),
             fair_share: config.limit_bytes / config.shard_count as u64,
             stats: StoreStats::default(),
         }
     }
 
-    fn place(&self, location: u64) -> (usize, usize) {
-        let at = location & ((1 << self.segment_shift) - 1);
-        ((location >> self.segment_shift) as usize, at as usize)
+    /// What may be looked at without the lock.
+    pub(super) fn hints(&self) -> Hints {
+        Hints {
+            index: self.index.table.clone(),
+            ghost: self.ghost.table.clone(),
+            addresses: self.addresses.clone(),
+            segment_shift: self.segment_shift,
+        }
     }
 
-    fn location(&self, segment: usize, at: usize) -> u64 {
-        (segment as u64) << self.segment_shift | at as u64
+    fn segment_len(&self) -> usize {
+        1 << self.segment_shift
+    }
+
+    fn place(&self, location: u64) -> Place {
+        let at = location & ((1 << self.segment_shift) - 1);
+        Place { segment: (location >> self.segment_shift) as usize, at: at as usize }
+    }
+
+    fn location(&self, place: Place) -> u64 {
+        (place.segment as u64) << self.segment_shift | place.at as u64
     }
 
     fn segment(&self, number: usize) -> &Segment {
@@ -123,75 +211,17 @@ impl Shard {
         self.segments[number].as_mut().expect("a location is in a segment that is held")
     }
 
-    fn bytes(&self, found: Found) -> &[u8] {
-        &self.segment(found.segment).bytes[found.at..]
+    /// An item from its head to its end, or to the end of its segment.
+    fn bytes(&self, place: Place) -> &[u8] {
+        &self.segment(place.segment).bytes[place.at..]
     }
 
-    fn bytes_mut(&mut self, found: Found) -> &mut [u8] {
-        &mut self.segment_mut(found.segment).bytes[found.at..]
+    fn bytes_mut(&mut self, place: Place) -> &mut [u8] {
+        &mut self.segment_mut(place.segment).bytes[place.at..]
     }
 
-    fn layout(&self, found: Found) -> Layout {
-        self.format.parse(self.bytes(found))
-    }
-
-    /// The client's bytes of an item, wherever they are kept.
-    fn value<'a>(&'a self, layout: Layout, item: &'a [u8]) -> &'a [u8] {
-        match layout.large(item) {
-            Some(number) => self.large.get(number),
-            None => layout.value(item),
-        }
-    }
-
-    fn find(&self, key: Key<'_>) -> Option<Found> {
-        let slot = self.index.find(key.hash, |location| {
-            let (segment, at) = self.place(location);
-            let bytes = &self.segment(segment).bytes[at..];
-            self.format.parse(bytes).key(bytes) == key.bytes
-        })?;
-        let (segment, at) = self.place(self.index.location(slot));
-        Some(Found { hash: key.hash, slot, segment, at })
-    }
-
-    /// The item of a key if it lives; a dead one is removed.
-    fn find_living(&mut self, key: Key<'_>, at: Moment, pool: &Pool) -> Result<Found, Miss> {
-        let found = self.find(key).ok_or(Miss::Absent)?;
-        let miss = if self.segment(found.segment).generation < at.generation {
-            Miss::Flushed
-        } else if self.layout(found).deadline(self.bytes(found)).is_due(at.now) {
-            Miss::Expired
-        } else {
-            return Ok(found);
-        };
-        self.drop_item(found, pool);
-        Err(miss)
-    }
-
-    /// Forgets an item.
-    fn drop_item(&mut self, found: Found, pool: &Pool) {
-        self.index.remove(found.hash, found.slot);
-        self.bury(found, pool);
-    }
-
-    /// Takes an item out of the books that the index does not point to any more.
-    fn bury(&mut self, found: Found, pool: &Pool) {
-        let layout = self.layout(found);
-        let bytes = self.bytes(found);
-        let (key_len, flags) = (layout.key(bytes).len(), layout.flags(bytes));
-        let large = layout.large(bytes);
-        let value_len = self.value(layout, bytes).len();
-        self.stats.bytes -= self.item_size.of(key_len, flags, value_len);
-        let large_len = large.map_or(0, |number| self.large.remove(number, pool));
-        self.count_dead(found.segment, layout.len, large_len);
-    }
-
-    fn count_dead(&mut self, segment: usize, len: usize, large_len: u64) {
-        let segment = self.segment_mut(segment);
-        segment.live_len -= len;
-        segment.large_len -= large_len;
-        let log = segment.log;
-        self.log_mut(log).large_len -= large_len;
-        self.stats.live_bytes -= len as u64;
+    fn layout(&self, place: Place) -> Layout {
+        self.format.parse(self.bytes(place))
     }
 
     fn log(&self, name: LogName) -> &Log {
@@ -208,137 +238,184 @@ impl Shard {
         }
     }
 
-    /// Hands an item to `read`, giving it a new deadline where one is given.
+    /// The client's bytes of an item, wherever they are kept.
+    fn value(&self, place: Place, layout: Layout) -> Value<'_> {
+        let bytes = self.bytes(place);
+        let rest_len = layout.len.saturating_sub(bytes.len());
+        let front = &bytes[layout.front_len()..layout.len - rest_len];
+        let rest = if rest_len > 0 { &self.next_of(place.segment).bytes[..rest_len] } else { &[] };
+        match layout.body(bytes) {
+            None => Value { rest, ..Value::whole(front) },
+            Some(number) => {
+                let Body { segments, len } = self.bodies.get(number);
+                Value { body: segments, body_len: *len, front, rest }
+            }
+        }
+    }
+
+    /// The segment in which the last record of one goes on.
+    fn next_of(&self, number: usize) -> &Segment {
+        let next = self.segment(number).next;
+        self.segment(next.expect("a record that goes on has where to") as usize)
+    }
+
+    fn find(&self, key: Key<'_>) -> Option<Found> {
+        let slot = self.index.find(key.hash, |location| {
+            let bytes = self.bytes(self.place(location));
+            self.format.parse(bytes).key(bytes) == key.bytes
+        })?;
+        Some(Found { hash: key.hash, slot, place: self.place(self.index.location(slot)) })
+    }
+
+    /// The item of a key if it lives; a dead one is removed.
+    fn find_living(&mut self, key: Key<'_>, at: Moment, pool: &Pool) -> Result<Found, Miss> {
+        let found = self.find(key).ok_or(Miss::Absent)?;
+        let miss = if self.segment(found.place.segment).generation < at.generation {
+            Miss::Flushed
+        } else if self.layout(found.place).deadline(self.bytes(found.place)).is_due(at.now) {
+            Miss::Expired
+        } else {
+            return Ok(found);
+        };
+        self.drop_item(found, pool);
+        Err(miss)
+    }
+
+    /// Forgets an item.
+    fn drop_item(&mut self, found: Found, pool: &Pool) {
+        self.index.remove(found.hash, found.slot);
+        let extent = self.extent(self.layout(found.place), self.bytes(found.place));
+        self.bury(found.place, extent, pool);
+    }
+
+    /// Notes a use of an item that a policy is to know of.
+    fn count_use(&mut self, found: Found) {
+        let frequency = self.index.frequency(found.slot);
+        self.index.set_frequency(found.slot, frequency.saturating_add(1));
+    }
+
+    /// Hands a living item to `read`.
     pub(super) fn get<R>(
         &mut self,
         key: Key<'_>,
-        deadline: Option<Deadline>,
         at: Moment,
         pool: &Pool,
         read: impl FnOnce(ItemView<'_>) -> R,
     ) -> Result<R, Miss> {
-        let mut found = self.find_living(key, at, pool)?;
-        if let Some(deadline) = deadline {
-            found = self.touch(key, found, deadline, at, pool)?;
-        }
-        let frequency = self.index.frequency(found.slot);
-        self.index.set_frequency(found.slot, frequency.saturating_add(1));
-        let bytes = self.bytes_mut(found);
+        let found = self.find_living(key, at, pool)?;
+        Ok(self.read(found, at, read))
+    }
+
+    /// Hands a living item to `read`, which is taken, and gives it a new deadline.
+    pub(super) fn get_and_touch<R>(
+        &mut self,
+        key: Key<'_>,
+        deadline: Deadline,
+        read: &mut Option<impl FnOnce(ItemView<'_>) -> R>,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Result<R, Miss>, NoRoom> {
+        let found = match self.find_living(key, at, purse.pool) {
+            Ok(found) => found,
+            Err(miss) => return Ok(Err(miss)),
+        };
+        let layout = self.layout(found.place);
+        let found = if layout.set_deadline(self.bytes_mut(found.place), deadline) {
+            let segment = self.segment_mut(found.place.segment);
+            segment.earliest_ms = segment.earliest_ms.min(deadline.ms());
+            found
+        } else {
+            match self.rewrite(key, found, deadline, at, purse)? {
+                Some(found) => found,
+                None => return Ok(Err(Miss::Absent)),
+            }
+        };
+        let read = read.take().expect("an operation succeeds once");
+        Ok(Ok(self.read(found, at, read)))
+    }
+
+    fn read<R>(
+        &mut self,
+        found: Found,
+        at: Moment,
+        read: impl FnOnce(ItemView<'_>) -> R,
+    ) -> R {
+        self.count_use(found);
+        let bytes = self.bytes_mut(found.place);
         item::set_fetched(bytes);
         item::set_accessed(bytes, at.now.ms);
-        let layout = self.layout(found);
-        let bytes = self.bytes(found);
-        let value = self.value(layout, bytes);
+        let layout = self.layout(found.place);
+        let bytes = self.bytes(found.place);
+        let value = self.value(found.place, layout);
         let cas_unique = self.format.cas_unique(bytes);
-        Ok(read(ItemView { value, flags: layout.flags(bytes), cas_unique }))
+        read(ItemView { value, flags: layout.flags(bytes), cas_unique })
     }
 
-    /// Gives an item another deadline: in place where it has a field for it, else it is written anew. Where
-    /// there is no room for that, it is gone: it must not outlive its deadline.
-    fn touch(
+    /// What a storage command is refused with, before its value is looked at.
+    pub(super) fn refuses(
         &mut self,
-        key: Key<'_>,
-        found: Found,
-        deadline: Deadline,
-        at: Moment,
-        pool: &Pool,
-    ) -> Result<Found, Miss> {
-        let layout = self.layout(found);
-        if layout.set_deadline(self.bytes_mut(found), deadline) {
-            return Ok(found);
-        }
-        let bytes = self.bytes(found)[..layout.len].to_vec();
-        let bytes = &bytes[..];
-        let new = NewItem {
-            key: key.bytes,
-            value: [layout.value(bytes), b""],
-            is_large: layout.large(bytes).is_some(),
-            flags: layout.flags(bytes),
-            deadline,
-            cas_unique: self.format.cas_unique(bytes),
-            now_ms: at.now.ms,
-        };
-        let log = self.segment(found.segment).log;
-        let len = self.format.layout_of(&new).len;
-        let Ok((segment, position)) = self.allocate(log, len, at, pool) else {
-            self.remove(key, pool);
-            return Err(Miss::Absent);
-        };
-        // Making room may have moved the item, or evicted it.
-        let Some(old) = self.find(key) else {
-            self.unallocate(segment, len);
-            return Err(Miss::Absent);
-        };
-        let format = self.format;
-        format.write(&mut self.segment_mut(segment).bytes[position..], &new);
-        let large_len = layout
-            .large(bytes)
-            .map_or(0, |number| LargeValues::charge(self.large.get(number).len()));
-        self.move_large(old.segment, segment, large_len);
-        self.count_dead(old.segment, layout.len, 0);
-        self.index.relocate(old.slot, self.location(segment, position));
-        Ok(Found { slot: old.slot, hash: key.hash, segment, at: position })
-    }
-
-    fn move_large(&mut self, from: usize, to: usize, large_len: u64) {
-        let segment = self.segment_mut(from);
-        segment.large_len -= large_len;
-        let log = segment.log;
-        self.log_mut(log).large_len -= large_len;
-        self.add_large(to, large_len);
-    }
-
-    fn add_large(&mut self, to: usize, large_len: u64) {
-        let segment = self.segment_mut(to);
-        segment.large_len += large_len;
-        let log = segment.log;
-        self.log_mut(log).large_len += large_len;
-    }
-
-    /// Carries out a storage command; the caller has drawn `cas_unique` for it.
-    pub(super) fn store(
-        &mut self,
-        key: Key<'_>,
         write: &Write<'_>,
-        cas_unique: u64,
         at: Moment,
         pool: &Pool,
-    ) -> Result<Stored, NoRoom> {
+    ) -> Option<Stored> {
+        self.condition(write.key, write.mode, at, pool).err()
+    }
+
+    /// What is under a key, if that is as a storage command wants it.
+    fn condition(
+        &mut self,
+        key: Key<'_>,
+        mode: StoreMode,
+        at: Moment,
+        pool: &Pool,
+    ) -> Result<Option<Found>, Stored> {
         let found = self.find_living(key, at, pool).ok();
-        let joins = match (write.mode, found) {
+        match (mode, found) {
             (StoreMode::Add, Some(found)) => {
-                let frequency = self.index.frequency(found.slot);
-                self.index.set_frequency(found.slot, frequency.saturating_add(1));
-                return Ok(Stored::NotStored);
+                self.count_use(found);
+                Err(Stored::NotStored)
             }
             (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => {
-                return Ok(Stored::NotStored);
+                Err(Stored::NotStored)
             }
-            (StoreMode::Cas(_), None) => return Ok(Stored::NotFound),
+            (StoreMode::Cas(_), None) => Err(Stored::NotFound),
             // 0 is no unique: it is what servers without them show.
             (StoreMode::Cas(unique), Some(found))
-                if unique == 0 || unique != self.format.cas_unique(self.bytes(found)) =>
+                if unique == 0 || unique != self.format.cas_unique(self.bytes(found.place)) =>
             {
-                return Ok(Stored::Exists);
+                Err(Stored::Exists)
             }
-            (StoreMode::Append | StoreMode::Prepend, Some(_)) => true,
             (StoreMode::Set, _)
             | (StoreMode::Add, None)
-            | (StoreMode::Replace | StoreMode::Cas(_), Some(_)) => false,
+            | (
+                StoreMode::Replace | StoreMode::Append | StoreMode::Prepend | StoreMode::Cas(_),
+                Some(_),
+            ) => Ok(found),
+        }
+    }
+
+    /// Carries out a storage command; the caller has drawn `cas_unique` for it, and filled the `body` of a large value
+    /// that is not to be joined to another.
+    pub(super) fn store(
+        &mut self,
+        write: &Write<'_>,
+        body: &mut Body,
+        cas_unique: u64,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Stored, NoRoom> {
+        let key = write.key;
+        let found = match self.condition(key, write.mode, at, purse.pool) {
+            Ok(found) => found,
+            Err(refusal) => return Ok(refusal),
         };
+        let joins = matches!(write.mode, StoreMode::Append | StoreMode::Prepend);
         let stored = if let Some(found) = found.filter(|_| joins) {
-            self.join(key, found, write, cas_unique, at, pool)?
+            self.join(write, found, cas_unique, at, purse)?
         } else {
-            let new = NewItem {
-                key: key.bytes,
-                value: [write.value, b""],
-                is_large: false,
-                flags: write.flags,
-                deadline: write.deadline,
-                cas_unique,
-                now_ms: at.now.ms,
-            };
-            self.put(key, found, new, at, pool)?;
+            let value = [&write.value[body.len..], b""];
+            let (flags, deadline) = (write.flags, write.deadline);
+            self.put(Put { key, found, value, flags, deadline, cas_unique }, body, at, purse)?;
             Stored::Stored
         };
         self.stats.total_items += u64::from(stored == Stored::Stored);
@@ -352,50 +429,45 @@ impl Shard {
         delta: Delta,
         cas_unique: u64,
         at: Moment,
-        pool: &Pool,
+        purse: &mut Purse<'_>,
     ) -> Result<Arithmetic, NoRoom> {
-        let found = match self.find_living(key, at, pool) {
+        let found = match self.find_living(key, at, purse.pool) {
             Ok(found) => found,
             Err(miss) => return Ok(Arithmetic::Miss(miss)),
         };
-        let layout = self.layout(found);
-        let large = layout.large(self.bytes(found));
-        let value = self.value(layout, self.bytes(found));
-        let Some(old) = number_in(value) else {
+        let layout = self.layout(found.place);
+        let bytes = self.bytes(found.place);
+        if layout.body(bytes).is_some() {
+            return Ok(Arithmetic::NonNumeric);
+        }
+        let value = self.value(found.place, layout);
+        let number = match value.rest {
+            [] => number_in(value.front),
+            _ => number_in(&value.to_vec()),
+        };
+        let Some(old) = number else {
             return Ok(Arithmetic::NonNumeric);
         };
         let number = match delta {
             Delta::Incr(delta) => old.wrapping_add(delta),
             Delta::Decr(delta) => old.saturating_sub(delta),
         };
-        let digits = number.to_string();
+        let mut digits = number.to_string().into_bytes();
         if digits.len() > value.len() {
-            let bytes = self.bytes(found);
-            let new = NewItem {
-                key: key.bytes,
-                value: [digits.as_bytes(), b""],
-                is_large: false,
-                flags: layout.flags(bytes),
-                deadline: layout.deadline(bytes),
-                cas_unique,
-                now_ms: at.now.ms,
-            };
-            self.put(key, Some(found), new, at, pool)?;
+            let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
+            let value = [&digits[..], b""];
+            let put = Put { key, found: Some(found), value, flags, deadline, cas_unique };
+            self.put(put, &mut Body::default(), at, purse)?;
             self.stats.total_items += 1;
             return Ok(Arithmetic::Number(number));
         }
+        // Within the stored width, padded on the right: what memcached's clients know.
+        digits.resize(value.len(), b' ');
         let format = self.format;
-        let bytes = self.bytes_mut(found);
+        let bytes = self.bytes_mut(found.place);
         format.set_cas_unique(bytes, cas_unique);
         item::set_accessed(bytes, at.now.ms);
-        // Within the stored width, padded on the right: what memcached's clients know.
-        let value = match large {
-            Some(number) => self.large.get_mut(number),
-            None => layout.value_mut(bytes),
-        };
-        let (front, back) = value.split_at_mut(digits.len());
-        front.copy_from_slice(digits.as_bytes());
-        back.fill(b' ');
+        self.write_at(found.place, layout.front_len(), &digits);
         Ok(Arithmetic::Number(number))
     }
 

@@ -37,10 +37,12 @@ pub struct StoreStats {
     pub hash_buckets: u64,
     /// Bytes of what is remembered of evicted keys.
     pub ghost_bytes: u64,
-    /// Bytes of values that are kept outside of segments.
+    /// Bytes of segments that values take for themselves.
     pub large_bytes: u64,
     /// Bytes of items that were copied to survive.
     pub moved_bytes: u64,
+    /// Segments that were searched for dead items.
+    pub sweeps: u64,
 }
 
 impl StoreStats {
@@ -54,6 +56,7 @@ impl StoreStats {
             evicted_nonzero: self.evicted_nonzero - earlier.evicted_nonzero,
             reclaimed: self.reclaimed - earlier.reclaimed,
             moved_bytes: self.moved_bytes - earlier.moved_bytes,
+            sweeps: self.sweeps - earlier.sweeps,
             expired_unfetched: self.expired_unfetched - earlier.expired_unfetched,
             ..*self
         }
@@ -79,5 +82,6 @@ impl StoreStats {
         self.ghost_bytes += shard.ghost_bytes;
         self.large_bytes += shard.large_bytes;
         self.moved_bytes += shard.moved_bytes;
+        self.sweeps += shard.sweeps;
     }
 }

@@ -1,13 +1,95 @@
-//! What a shard says of itself, and whether that is true.
+//! What a shard holds, counted as it changes; what it says of itself, and whether that is true.
 
 use super::super::StoreStats;
 use super::super::exptime::Now;
-use super::super::large::LargeValues;
-use super::Shard;
+use super::super::item::Layout;
+use super::super::segment::Pool;
+use super::{Found, Place, Shard};
+
+/// What an item takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// Of its record, in bytes.
+    pub(super) len: usize,
+    /// By [`super::super::ItemSize`].
+    pub(super) size: u64,
+    pub(super) body: Option<u32>,
+}
 
 impl Shard {
+    /// What the item at the front of `bytes` takes.
+    pub(super) fn extent(&self, layout: Layout, bytes: &[u8]) -> Extent {
+        let body = layout.body(bytes);
+        let body_len = body.map_or(0, |number| self.bodies.get(number).len);
+        let value_len = body_len + layout.len - layout.front_len();
+        let size = self.item_size.of(layout.key(bytes).len(), layout.flags(bytes), value_len);
+        Extent { len: layout.len, size, body }
+    }
+
+    /// The bytes of a record in its segment, and those in the next one.
+    fn split(&self, place: Place, len: usize) -> (usize, usize) {
+        let front_len = len.min(self.segment_len() - place.at);
+        (front_len, len - front_len)
+    }
+
+    pub(super) fn count_live(&mut self, place: Place, len: usize) {
+        let (front_len, rest_len) = self.split(place, len);
+        let segment = self.segment_mut(place.segment);
+        segment.live_len += front_len;
+        if rest_len > 0 {
+            let next = segment.next.expect("a record that goes on has where to");
+            self.segment_mut(next as usize).live_len += rest_len;
+        }
+        self.stats.live_bytes += len as u64;
+        self.wide_count += u64::from(self.is_wide(len));
+    }
+
+    pub(super) fn count_dead(&mut self, place: Place, len: usize) {
+        let (front_len, rest_len) = self.split(place, len);
+        let segment = self.segment_mut(place.segment);
+        segment.live_len -= front_len;
+        if rest_len > 0 {
+            let next = segment.next.expect("a record that goes on has where to");
+            self.segment_mut(next as usize).live_len -= rest_len;
+        }
+        self.stats.live_bytes -= len as u64;
+        self.wide_count -= u64::from(self.is_wide(len));
+    }
+
+    /// Takes an item out of the books that the index does not point to any more.
+    pub(super) fn bury(&mut self, place: Place, extent: Extent, pool: &Pool) {
+        self.stats.bytes -= extent.size;
+        if let Some(number) = extent.body {
+            let log = self.segment(place.segment).log;
+            self.log_mut(log).body_count -= self.bodies.remove(number, pool);
+        }
+        self.count_dead(place, extent.len);
+    }
+
+    /// Forgets an item that was found to be dead.
+    pub(super) fn reclaim_dead(
+        &mut self,
+        found: Found,
+        extent: Extent,
+        layout: Layout,
+        pool: &Pool,
+    ) {
+        self.index.remove(found.hash, found.slot);
+        self.bury(found.place, extent, pool);
+        self.stats.reclaimed += 1;
+        self.stats.expired_unfetched += u64::from(!layout.is_fetched());
+    }
+
+    /// Makes a body count for the log of the record that has it now.
+    pub(super) fn move_body(&mut self, body: Option<u32>, from: Place, to: Place) {
+        let count = body.map_or(0, |number| self.bodies.get(number).segments.len() as u64);
+        let (from, to) = (self.segment(from.segment).log, self.segment(to.segment).log);
+        self.log_mut(from).body_count -= count;
+        self.log_mut(to).body_count += count;
+    }
+
     /// The counters and sums of this shard.
-    pub(in crate::store) fn stats(&self, now: Now) -> StoreStats {
+    pub(in crate::store) fn stats(&self, now: Now, pool: &Pool) -> StoreStats {
         let oldest = [&self.small, &self.main].into_iter().filter_map(|log| {
             let number = log.sealed.front().copied().or(log.open)?;
             Some(self.segment(number as usize).begun_ms)
@@ -16,58 +98,64 @@ impl Shard {
         StoreStats {
             curr_items: self.index.item_count(),
             age_s: now.ms.saturating_sub(oldest_ms) / 1000,
-            segment_bytes: self.segment_bytes(),
+            segment_bytes: pool.charge(self.segment_count()),
             index_bytes: self.index.charged(),
             hash_buckets: self.index.bucket_count(),
             ghost_bytes: self.ghost.charged(),
-            large_bytes: self.large.charged(),
-            charged_bytes: self.charged(),
+            large_bytes: pool.charge(self.bodies.segment_count()),
+            charged_bytes: self.charged(pool),
             ..self.stats
         }
     }
 
-    fn segment_bytes(&self) -> u64 {
-        let held = self.small.segment_count()
-            + self.main.segment_count()
-            + u64::from(self.spare.is_some());
-        held << self.segment_shift
+    fn segment_count(&self) -> u64 {
+        self.small.segment_count() + self.main.segment_count() + self.spares.len() as u64
     }
 
-    pub(super) fn charged(&self) -> u64 {
-        self.segment_bytes() + self.index.charged() + self.ghost.charged() + self.large.charged()
+    pub(super) fn charged(&self, pool: &Pool) -> u64 {
+        pool.charge(self.segment_count() + self.bodies.segment_count())
+            + self.index.charged()
+            + self.ghost.charged()
     }
 
     /// Recounts everything and compares; what it holds of the pool.
-    pub(in crate::store) fn validate(&self) -> u64 {
-        let mut live = vec![(0, 0); self.segments.len()];
-        let mut bytes = 0;
-        let mut item_count = 0;
+    pub(in crate::store) fn validate(&self, pool: &Pool) -> u64 {
+        let mut live = vec![0; self.segments.len()];
+        let (mut bytes, mut item_count, mut wide_count) = (0, 0, 0);
         for location in self.index.locations() {
-            let (segment, position) = self.place(location);
-            let item = &self.segment(segment).bytes[position..];
+            let place = self.place(location);
+            let item = self.bytes(place);
             let layout = self.format.parse(item);
-            let large = layout.large(item).map(|number| self.large.get(number).len());
-            let value_len = large.unwrap_or_else(|| layout.value(item).len());
-            bytes += self.item_size.of(layout.key(item).len(), layout.flags(item), value_len);
-            live[segment].0 += layout.len;
-            live[segment].1 += large.map_or(0, LargeValues::charge);
+            let (front_len, rest_len) = self.split(place, layout.len);
+            live[place.segment] += front_len;
+            if rest_len > 0 {
+                let next = self.segment(place.segment).next.expect("the rest is held") as usize;
+                assert!(rest_len <= self.segment(next).carried_len, "the rest is at the front");
+                assert_eq!(self.segment(next).previous, Some(place.segment as u32));
+                assert_eq!(self.segment(place.segment).last_at, place.at, "only the last one goes on");
+                live[next] += rest_len;
+            }
+            bytes += self.extent(layout, item).size;
+            wide_count += u64::from(self.is_wide(layout.len));
             item_count += 1;
+            let deadline = layout.deadline(item).ms();
+            assert!(self.segment(place.segment).earliest_ms <= deadline, "none dies unforeseen");
             let hash = self.hasher.hash_one(layout.key(item));
             let found = self.index.find(hash, |found| found == location);
             assert!(found.is_some(), "an item is found by its key");
             let same = |found| {
-                let (segment, position) = self.place(found);
-                let other = &self.segment(segment).bytes[position..];
+                let other = self.bytes(self.place(found));
                 self.format.parse(other).key(other) == layout.key(item)
             };
             assert_eq!(self.index.find(hash, same), found, "one item a key");
         }
         assert_eq!(item_count, self.index.item_count(), "items");
         assert_eq!(bytes, self.stats.bytes, "item bytes");
+        assert_eq!(wide_count, self.wide_count, "wide items");
         let (mut used_bytes, mut live_bytes) = (0, 0);
         for (number, segment) in self.segments.iter().enumerate() {
             let Some(segment) = segment else { continue };
-            assert_eq!((segment.live_len, segment.large_len), live[number], "segment {number}");
+            assert_eq!(segment.live_len, live[number], "segment {number}");
             used_bytes += segment.used_len as u64;
             live_bytes += segment.live_len as u64;
         }
@@ -75,11 +163,8 @@ impl Shard {
         assert_eq!(live_bytes, self.stats.live_bytes, "live bytes");
         let held = self.segments.iter().flatten().count() as u64;
         assert_eq!(held, self.small.segment_count() + self.main.segment_count(), "segments");
-        for log in [&self.small, &self.main] {
-            let numbers = log.sealed.iter().chain(&log.open);
-            let large: u64 = numbers.map(|number| self.segment(*number as usize).large_len).sum();
-            assert_eq!(large, log.large_len, "large values of a log");
-        }
-        self.charged()
+        let body_count = self.small.body_count + self.main.body_count;
+        assert_eq!(body_count, self.bodies.segment_count(), "bodies of both logs");
+        self.charged(pool)
     }
 }

@@ -1,148 +1,300 @@
 //! How an item gets into a log: over the old one where it fits, else at the head.
 
-use super::super::index::CHUNK_BYTES;
-use super::super::item::{LARGE_REF_LEN, NewItem};
-use super::super::large::LargeValues;
-use super::super::segment::{LogName, Pool};
+use super::super::exptime::Deadline;
+use super::super::index;
+use super::super::item::{self, Layout, NewItem};
+use super::super::large::{Body, body_len};
+use super::super::segment::{LogName, Purse};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
-use super::{Found, Shard};
+use super::{Found, Place, Shard};
 
-/// Values longer than this fraction of a segment are kept outside.
-const LARGE_FRACTION: usize = 8;
+/// An item to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Put<'a> {
+    pub(super) key: Key<'a>,
+    /// What is under the key now.
+    pub(super) found: Option<Found>,
+    /// In two parts; of a large value what its body does not hold.
+    pub(super) value: [&'a [u8]; 2],
+    pub(super) flags: u32,
+    pub(super) deadline: Deadline,
+    pub(super) cas_unique: u64,
+}
+
+impl<'a> Put<'a> {
+    fn item(self, body: Option<u32>, at: Moment) -> NewItem<'a> {
+        let Self { key, found: _, value, flags, deadline, cas_unique } = self;
+        NewItem { key: key.bytes, value, body, flags, deadline, cas_unique, now_ms: at.now.ms }
+    }
+
+    fn value_len(self) -> usize {
+        self.value[0].len() + self.value[1].len()
+    }
+}
 
 impl Shard {
-    /// Puts a value behind or before the present one.
-    pub(super) fn join(
-        &mut self,
-        key: Key<'_>,
-        found: Found,
-        write: &Write<'_>,
-        cas_unique: u64,
-        at: Moment,
-        pool: &Pool,
-    ) -> Result<Stored, NoRoom> {
-        let layout = self.layout(found);
-        let bytes = self.bytes(found);
-        let old = self.value(layout, bytes);
-        let flags = layout.flags(bytes);
-        if self.item_size.is_over(key.bytes.len(), flags, old.len() + write.value.len()) {
-            return Ok(Stored::NotStored);
-        }
-        // A copy, since making room may move the old one.
-        let old = old.to_vec();
-        let value = match write.mode {
-            StoreMode::Prepend => [write.value, &old],
-            StoreMode::Set
-            | StoreMode::Add
-            | StoreMode::Replace
-            | StoreMode::Append
-            | StoreMode::Cas(_) => [&old, write.value],
-        };
-        let deadline = layout.deadline(self.bytes(found));
-        let new = NewItem {
-            key: key.bytes,
-            value,
-            is_large: false,
-            flags,
-            deadline,
-            cas_unique,
-            now_ms: at.now.ms,
-        };
-        self.put(key, Some(found), new, at, pool)?;
-        Ok(Stored::Stored)
-    }
-
-    /// Puts an item under a key, over the one that was `found` there.
+    /// Puts an item under a key. The `body` of its value is taken, unless there is no room.
     pub(super) fn put(
         &mut self,
-        key: Key<'_>,
-        found: Option<Found>,
-        new: NewItem<'_>,
+        put: Put<'_>,
+        body: &mut Body,
         at: Moment,
-        pool: &Pool,
+        purse: &mut Purse<'_>,
     ) -> Result<(), NoRoom> {
-        let value_len = new.value[0].len() + new.value[1].len();
-        let size = self.item_size.of(key.bytes.len(), new.flags, value_len);
-        if value_len > pool.segment_len() / LARGE_FRACTION {
-            return self.put_large(key, found, new, size, at, pool);
-        }
-        if let Some(found) = found
-            && self.format.fits_over(self.layout(found), &new)
-        {
-            let format = self.format;
-            format.write(self.bytes_mut(found), &new);
+        let len = body.len + put.value_len();
+        let size = self.item_size.of(put.key.bytes.len(), put.flags, len);
+        if body.segments.is_empty() {
+            let new = put.item(None, at);
+            if !self.put_over(put.found, &new) {
+                self.append(put.key, put.found.is_some(), &new, false, at, purse)?;
+                self.stats.bytes += size;
+            }
             return Ok(());
         }
-        self.append(key, found.is_some(), &new, at, pool)?;
-        self.stats.bytes += size;
-        Ok(())
-    }
-
-    /// Puts an item whose value is kept outside.
-    fn put_large(
-        &mut self,
-        key: Key<'_>,
-        found: Option<Found>,
-        new: NewItem<'_>,
-        size: u64,
-        at: Moment,
-        pool: &Pool,
-    ) -> Result<(), NoRoom> {
-        let len = new.value[0].len() + new.value[1].len();
-        let mut value = Vec::new();
-        let charge = LargeValues::charge(len);
-        value.try_reserve_exact(len).map_err(|_| NoRoom { needed: charge })?;
-        value.extend_from_slice(new.value[0]);
-        value.extend_from_slice(new.value[1]);
-        self.reserve_large(charge, at, pool)?;
-        let number = self.large.insert(value.into());
-        let reference = number.to_le_bytes();
-        debug_assert_eq!(reference.len(), LARGE_REF_LEN);
-        let new = NewItem { value: [&reference, b""], is_large: true, ..new };
-        match self.append(key, found.is_some(), &new, at, pool) {
-            Ok(segment) => {
-                self.add_large(segment, charge);
+        let number = self.bodies.insert(std::mem::take(body));
+        let new = put.item(Some(number), at);
+        match self.append(put.key, put.found.is_some(), &new, false, at, purse) {
+            Ok(log) => {
+                let count = self.bodies.get(number).segments.len() as u64;
+                self.log_mut(log.unwrap_or(LogName::Small)).body_count += count;
                 self.stats.bytes += size;
                 Ok(())
             }
             Err(no_room) => {
-                self.large.remove(number as usize, pool);
+                *body = self.bodies.take(number);
                 Err(no_room)
             }
         }
     }
 
+    /// Writes an item over one of the same layout; whether there was such a one.
+    fn put_over(&mut self, found: Option<Found>, new: &NewItem<'_>) -> bool {
+        let Some(Found { place, .. }) = found else {
+            return false;
+        };
+        let layout = self.layout(place);
+        let fits = self.format.fits_over(layout, new);
+        if fits {
+            self.write(place, layout, new);
+        }
+        fits
+    }
+
+    /// Puts a value behind or before the present one.
+    pub(super) fn join(
+        &mut self,
+        write: &Write<'_>,
+        found: Found,
+        cas_unique: u64,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Stored, NoRoom> {
+        let layout = self.layout(found.place);
+        let bytes = self.bytes(found.place);
+        let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
+        let key = write.key;
+        let len = self.value(found.place, layout).len() + write.value.len();
+        if self.item_size.is_over(key.bytes.len(), flags, len) {
+            return Ok(Stored::NotStored);
+        }
+        let is_behind = write.mode != StoreMode::Prepend;
+        if self.extend(found.place, write.value, is_behind, cas_unique, at) {
+            return Ok(Stored::Stored);
+        }
+        let bytes = self.bytes(found.place);
+        let old = self.value(found.place, layout);
+        // The full segments of a body stay as they are when something comes behind them.
+        let kept = layout.body(bytes).filter(|_| is_behind);
+        let kept_len = kept.map_or(0, |_| old.body_len & !(self.segment_len() - 1));
+        let old = old.bytes_from(kept_len);
+        let tail = if is_behind { [&old, write.value] } else { [write.value, &old] }.concat();
+        let in_body_len = body_len(tail.len(), self.segment_len());
+        let more_count = in_body_len.div_ceil(self.segment_len());
+        if more_count > purse.segments.len() {
+            return Err(NoRoom { needed: purse.pool.charge(more_count as u64) });
+        }
+        let mut more = purse.segments.split_off(purse.segments.len() - more_count);
+        for (bytes, part) in more.iter_mut().zip(tail[..in_body_len].chunks(self.segment_len())) {
+            bytes[..part.len()].copy_from_slice(part);
+        }
+        let value = [&tail[in_body_len..], b""];
+        let put = Put { key, found: Some(found), value, flags, deadline, cas_unique };
+        let Some(number) = kept.filter(|_| kept_len > 0) else {
+            let mut body = Body { segments: more, len: in_body_len };
+            let outcome = self.put(put, &mut body, at, purse);
+            purse.segments.append(&mut body.segments);
+            return outcome.map(|()| Stored::Stored);
+        };
+        let size = self.item_size.of(key.bytes.len(), flags, len);
+        let new = put.item(Some(number), at);
+        match self.append(key, true, &new, true, at, purse) {
+            Ok(Some(log)) => {
+                let body = self.bodies.extend(number, kept_len, more, in_body_len);
+                let log = self.log_mut(log);
+                log.body_count += more_count as u64;
+                if let Some(bytes) = body {
+                    log.body_count -= 1;
+                    purse.pool.give(bytes);
+                }
+                self.stats.bytes += size;
+                Ok(Stored::Stored)
+            }
+            outcome => {
+                purse.segments.append(&mut more);
+                // Making room has evicted the old value.
+                outcome.map(|_| Stored::NotStored)
+            }
+        }
+    }
+
+    /// Makes an item longer where it is; false where it is not the last one of an open segment, or that has no
+    /// room.
+    fn extend(
+        &mut self,
+        place: Place,
+        more: &[u8],
+        is_behind: bool,
+        cas_unique: u64,
+        at: Moment,
+    ) -> bool {
+        let layout = self.layout(place);
+        let segment = self.segment(place.segment);
+        let is_last = self.log(segment.log).open == Some(place.segment as u32)
+            && place.at + layout.len == segment.used_len;
+        if !is_last
+            || segment.used_len + more.len() > segment.bytes.len()
+            || layout.body(self.bytes(place)).is_some()
+        {
+            return false;
+        }
+        self.count_dead(place, layout.len);
+        self.count_live(place, layout.len + more.len());
+        self.segment_mut(place.segment).used_len += more.len();
+        self.stats.used_bytes += more.len() as u64;
+        self.stats.bytes += more.len() as u64;
+        let format = self.format;
+        let front_len = layout.front_len();
+        let bytes = self.bytes_mut(place);
+        item::set_value_len(bytes, layout.len - front_len + more.len());
+        format.set_cas_unique(bytes, cas_unique);
+        item::set_accessed(bytes, at.now.ms);
+        let more_at = if is_behind {
+            layout.len
+        } else {
+            bytes.copy_within(front_len..layout.len, front_len + more.len());
+            front_len
+        };
+        bytes[more_at..more_at + more.len()].copy_from_slice(more);
+        true
+    }
+
+    /// Writes an item anew with another deadline, for which it has no field; `None` where making room has
+    /// evicted it.
+    pub(super) fn rewrite(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        deadline: Deadline,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Option<Found>, NoRoom> {
+        let layout = self.layout(found.place);
+        let bytes = self.bytes(found.place);
+        let old = self.value(found.place, layout);
+        let value = [old.front, old.rest].concat();
+        let size = self.extent(layout, bytes).size;
+        let put = Put {
+            key,
+            found: Some(found),
+            value: [&value, b""],
+            flags: layout.flags(bytes),
+            deadline,
+            cas_unique: self.format.cas_unique(bytes),
+        };
+        let new = put.item(layout.body(bytes), at);
+        let log = self.append(key, true, &new, true, at, purse)?;
+        if log.is_some() {
+            self.stats.bytes += size;
+        }
+        Ok(self.find(key))
+    }
+
     /// Writes an item to the head of a log and makes the index point to it instead of the one that
-    /// was `present`; its segment.
+    /// was `present`; the log. An item that `keeps_body` of the present one is not written where that has been
+    /// evicted to make room.
     fn append(
         &mut self,
         key: Key<'_>,
         present: bool,
         new: &NewItem<'_>,
+        keeps_body: bool,
         at: Moment,
-        pool: &Pool,
-    ) -> Result<usize, NoRoom> {
+        purse: &mut Purse<'_>,
+    ) -> Result<Option<LogName>, NoRoom> {
+        let layout = self.format.layout_of(new);
+        self.work_ahead(layout.len, at, purse.pool);
         let log = match self.find_if(present, key) {
-            Some(found) => self.segment(found.segment).log,
-            None if self.ghost.take(key.hash) => LogName::Main,
-            None => LogName::Small,
+            Some(found) => self.segment(found.place.segment).log,
+            None => self.policy.entry(self.ghost.take(key.hash)),
         };
-        let len = self.format.layout_of(new).len;
-        let (segment, position) = self.allocate(log, len, at, pool)?;
-        let location = self.location(segment, position);
-        let format = self.format;
-        format.write(&mut self.segment_mut(segment).bytes[position..], new);
+        let place = self.allocate(log, layout, at, purse)?;
+        self.write(place, layout, new);
         // Making room may have moved the old item, or evicted it.
         if let Some(old) = self.find_if(present, key) {
-            self.bury(old, pool);
-            self.index.relocate(old.slot, location);
-        } else if self.index.insert(key.hash, location, pool) {
-            self.grow(pool);
-        } else {
-            self.unallocate(segment, len);
-            return Err(NoRoom { needed: CHUNK_BYTES });
+            let mut extent = self.extent(self.layout(old.place), self.bytes(old.place));
+            if keeps_body {
+                self.move_body(extent.body, old.place, place);
+                extent.body = None;
+            }
+            self.bury(old.place, extent, purse.pool);
+            self.index.relocate(old.slot, self.location(place));
+            return Ok(Some(log));
         }
-        Ok(segment)
+        if keeps_body {
+            self.count_dead(place, layout.len);
+            return Ok(None);
+        }
+        while !self.index.insert(key.hash, self.location(place), purse.pool) {
+            let Some(bytes) = purse.segments.pop() else {
+                self.count_dead(place, layout.len);
+                return Err(NoRoom { needed: index::CHUNK_BYTES });
+            };
+            purse.pool.give(bytes);
+        }
+        self.grow(purse.pool);
+        Ok(Some(log))
+    }
+
+    /// Writes all of an item.
+    fn write(&mut self, place: Place, layout: Layout, new: &NewItem<'_>) {
+        let format = self.format;
+        format.write_head(self.bytes_mut(place), layout, new);
+        self.write_at(place, layout.front_len(), new.value[0]);
+        self.write_at(place, layout.front_len() + new.value[0].len(), new.value[1]);
+        self.note_deadline(place, new.deadline);
+    }
+
+    /// Writes so far behind the beginning of a record, going on in the next segment where one ends.
+    pub(super) fn write_at(&mut self, place: Place, offset: usize, bytes: &[u8]) {
+        let position = place.at + offset;
+        let room = self.segment_len().saturating_sub(position);
+        let (front, rest) = bytes.split_at(bytes.len().min(room));
+        let segment = self.segment_mut(place.segment);
+        if !front.is_empty() {
+            segment.bytes[position..position + front.len()].copy_from_slice(front);
+        }
+        if !rest.is_empty() {
+            let next = segment.next.expect("a record that goes on has where to");
+            let position = position + front.len() - segment.bytes.len();
+            self.segment_mut(next as usize).bytes[position..position + rest.len()]
+                .copy_from_slice(rest);
+        }
+    }
+
+    /// Makes the segment of an item know when it dies.
+    pub(super) fn note_deadline(&mut self, place: Place, deadline: Deadline) {
+        let segment = self.segment_mut(place.segment);
+        segment.earliest_ms = segment.earliest_ms.min(deadline.ms());
     }
 
     /// The item of a key that may be present; a key that is not needs no look.
@@ -151,8 +303,8 @@ impl Shard {
     }
 
     /// Lets the index and the ghosts follow the number of items.
-    fn grow(&mut self, pool: &Pool) {
-        let Self { index, segments, format, hasher, segment_shift, .. } = self;
+    fn grow(&mut self, pool: &crate::store::segment::Pool) {
+        let Self { index, segments, format, hasher, segment_shift, ghost, .. } = self;
         let mask = (1_u64 << *segment_shift) - 1;
         index.grow(pool, |location| {
             let segment = segments[(location >> *segment_shift) as usize].as_ref();
@@ -160,6 +312,6 @@ impl Shard {
                 [(location & mask) as usize..];
             hasher.hash_one(format.parse(bytes).key(bytes))
         });
-        self.ghost.fit(self.index.item_count(), pool);
+        ghost.grow(index.item_count(), pool);
     }
 }

@@ -1,0 +1,126 @@
+//! What can be asked of a store, and what it answers.
+
+use super::exptime::Deadline;
+use super::value::Value;
+
+/// A key and its hash, made by [`super::Store::key`].
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) hash: u64,
+}
+
+/// memcached's measure of an item, which clients see as a size limit and as the `bytes` counter.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemSize {
+    /// Counted for every item besides key and value, in bytes.
+    pub header_len: u64,
+    /// Counted for an item whose flags are not 0, in bytes.
+    pub flags_len: u64,
+    /// Largest item, in bytes.
+    pub max: u64,
+}
+
+impl ItemSize {
+    pub(super) fn of(&self, key_len: usize, flags: u32, value_len: usize) -> u64 {
+        let flags_len = if flags == 0 { 0 } else { self.flags_len };
+        self.header_len + flags_len + key_len as u64 + value_len as u64
+    }
+
+    pub(super) fn is_over(&self, key_len: usize, flags: u32, value_len: usize) -> bool {
+        self.of(key_len, flags, value_len) > self.max
+    }
+}
+
+/// An item as a reader sees it, under its shard's lock.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemView<'a> {
+    /// The client's bytes.
+    pub value: Value<'a>,
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// 0 where the store keeps none.
+    pub cas_unique: u64,
+}
+
+/// Why there is no item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Miss {
+    /// Never stored, deleted, evicted, or removed when its death was seen before.
+    Absent,
+    /// There, but past its exptime; removed now.
+    Expired,
+    /// There, but stored before a flush; removed now.
+    Flushed,
+}
+
+/// One storage command.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// On which condition, and what becomes of the old value.
+    pub mode: StoreMode,
+    /// 1 to 250 bytes.
+    pub key: Key<'a>,
+    /// Ignored when a value is joined to an old one, which keeps its own.
+    pub flags: u32,
+    /// Ignored when a value is joined to an old one, which keeps its own.
+    pub deadline: Deadline,
+    /// Any bytes.
+    pub value: &'a [u8],
+}
+
+/// When to store, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Always.
+    Set,
+    /// If absent.
+    Add,
+    /// If present.
+    Replace,
+    /// If present, behind the old value.
+    Append,
+    /// If present, before the old value.
+    Prepend,
+    /// If present and its CAS unique is this one.
+    Cas(u64),
+}
+
+/// What became of a [`Write`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// Stored.
+    Stored,
+    /// The condition of add, replace, append or prepend did not hold, or the joined item is too large.
+    NotStored,
+    /// The item has another CAS unique.
+    Exists,
+    /// No item to compare with.
+    NotFound,
+    /// No room. The old item is kept, save for [`StoreMode::Set`]: a stale value must not outlive the
+    /// attempt to replace it.
+    NoMemory,
+}
+
+/// What to count by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delta {
+    /// Up, wrapping at 2^64.
+    Incr(u64),
+    /// Down, stopping at 0.
+    Decr(u64),
+}
+
+/// What became of a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// The new number.
+    Number(u64),
+    /// No item.
+    Miss(Miss),
+    /// The value is no number.
+    NonNumeric,
+    /// No room for the longer number; the old one is kept.
+    NoMemory,
+}
+

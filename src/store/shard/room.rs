@@ -1,0 +1,249 @@
+//! Room at the head of a log, and the segments that it is made of.
+//!
+//! INVARIANT: a record takes two segments at most.
+
+use super::super::exptime::Deadline;
+use super::super::item::Layout;
+use super::super::segment::{LogName, Pool, Purse, Segment};
+use super::super::{Moment, NoRoom};
+use super::reclaim::Reclaimed;
+use super::{Place, Shard, WIDE_FRACTION};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// As much of victims is read under one hold of the lock, in bytes.
+const HOLD_LEN: usize = 64 * 1024;
+
+impl Shard {
+    /// Room for a record at the head of a log, reclaiming a segment where it must.
+    pub(super) fn allocate(
+        &mut self,
+        log: LogName,
+        layout: Layout,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Place, NoRoom> {
+        if let Some(place) = self.allocate_open(log, layout.len, at) {
+            return Ok(place);
+        }
+        let bytes = self.segment_for_new(layout.len, at, purse)?;
+        // Survivors may have opened another one in the meantime.
+        if let Some(place) = self.allocate_open(log, layout.len, at) {
+            purse.pool.give(bytes);
+            return Ok(place);
+        }
+        Ok(self.allocate_across(log, bytes, layout, at))
+    }
+
+    /// Room for an item that leaves its segment: in the open one or the spare ones.
+    pub(super) fn allocate_survivor(
+        &mut self,
+        log: LogName,
+        layout: Layout,
+        at: Moment,
+    ) -> Option<Place> {
+        if let Some(place) = self.allocate_open(log, layout.len, at) {
+            return Some(place);
+        }
+        let spare = self.spares.pop()?;
+        Some(self.allocate_across(log, spare, layout, at))
+    }
+
+    /// Room in the open segment of a log, where there is enough.
+    fn allocate_open(&mut self, log: LogName, len: usize, at: Moment) -> Option<Place> {
+        let number = self.log(log).open? as usize;
+        let segment = self.segment_mut(number);
+        if segment.generation != at.generation || segment.used_len + len > segment.bytes.len() {
+            return None;
+        }
+        let place = Place { segment: number, at: segment.used_len };
+        segment.used_len += len;
+        segment.last_at = place.at;
+        self.stats.used_bytes += len as u64;
+        self.count_live(place, len);
+        Some(place)
+    }
+
+    /// Room in what is left of the open segment and in a new one; in that alone where head and key would not
+    /// fit.
+    fn allocate_across(
+        &mut self,
+        log: LogName,
+        bytes: Box<[u8]>,
+        layout: Layout,
+        at: Moment,
+    ) -> Place {
+        let before = self.log(log).open;
+        let number = self.open(log, bytes, at);
+        let mut place = Place { segment: number as usize, at: 0 };
+        let mut carried_len = layout.len;
+        if let Some(before) = before {
+            let segment = self.segment_mut(before as usize);
+            let room = segment.bytes.len() - segment.used_len;
+            if segment.generation == at.generation && room >= layout.front_len() {
+                place = Place { segment: before as usize, at: segment.used_len };
+                segment.used_len += room;
+                segment.last_at = place.at;
+                segment.next = Some(number);
+                carried_len -= room;
+                let segment = self.segment_mut(number as usize);
+                segment.previous = Some(before);
+                segment.carried_len = carried_len;
+            }
+        }
+        self.segment_mut(number as usize).used_len = carried_len;
+        self.stats.used_bytes += layout.len as u64;
+        self.count_live(place, layout.len);
+        place
+    }
+
+    /// Begins a segment at the head of a log.
+    fn open(&mut self, name: LogName, bytes: Box<[u8]>, at: Moment) -> u32 {
+        let number = self.vacant.pop().unwrap_or_else(|| {
+            self.segments.push(None);
+            u32::try_from(self.segments.len() - 1).expect("fewer than 2^32 segments")
+        });
+        // Without an address there is no prefetching, and nothing worse.
+        if self.addresses.ensure(number as usize) {
+            self.addresses.get(number as usize).store(bytes.as_ptr().addr(), Relaxed);
+        }
+        self.segments[number as usize] = Some(Segment {
+            bytes,
+            used_len: 0,
+            live_len: 0,
+            carried_len: 0,
+            last_at: 0,
+            previous: None,
+            next: None,
+            generation: at.generation,
+            begun_ms: at.now.ms,
+            earliest_ms: Deadline::NEVER.ms(),
+            swept_ms: at.now.ms,
+            log: name,
+        });
+        let log = self.log_mut(name);
+        let full = log.open.replace(number);
+        log.sealed.extend(full);
+        number
+    }
+
+    /// Takes a segment out of its log; its bytes.
+    pub(super) fn close(&mut self, number: u32) -> Box<[u8]> {
+        let segment = self.segments[number as usize].take().expect("it is held");
+        debug_assert_eq!(segment.live_len, 0, "nothing lives in it");
+        if let Some(next) = segment.next {
+            self.segment_mut(next as usize).previous = None;
+        }
+        if let Some(previous) = segment.previous {
+            self.segment_mut(previous as usize).next = None;
+        }
+        self.stats.used_bytes -= segment.used_len as u64;
+        let log = self.log_mut(segment.log);
+        if log.sealed.front() == Some(&number) {
+            log.sealed.pop_front();
+        } else {
+            log.sealed.retain(|sealed| *sealed != number);
+        }
+        if let Some(address) = self.addresses.try_get(number as usize) {
+            address.store(0, Relaxed);
+        }
+        self.vacant.push(number);
+        segment.bytes
+    }
+
+    /// How much must be free before a shard takes so much. A shard that has its share while there is
+    /// little left must free as much itself: else those that take first would starve the others.
+    fn wanted(&self, needed: u64, pool: &Pool) -> u64 {
+        let is_tight = !pool.has(pool.budget.limit() / 64);
+        let has_its_share = is_tight && self.charged(pool) > self.fair_share;
+        if has_its_share { pool.free() + needed } else { needed }
+    }
+
+    /// Spare segments that a victim's survivors may need: the records that pass from it to its neighbours go whole.
+    pub(super) fn spares_wanted(&self) -> usize {
+        if self.wide_count > 0 { 2 } else { 1 }
+    }
+
+    pub(super) fn is_wide(&self, len: usize) -> bool {
+        len > self.segment_len() / WIDE_FRACTION
+    }
+
+    /// A segment for new records.
+    fn segment_for_new(
+        &mut self,
+        record_len: usize,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Box<[u8]>, NoRoom> {
+        let pool = purse.pool;
+        let spares_wanted = if self.is_wide(record_len) { 2 } else { self.spares_wanted() };
+        while self.spares.len() < spares_wanted
+            && let Some(bytes) = purse.segments.pop().or_else(|| pool.take())
+        {
+            self.spares.push(bytes);
+        }
+        if let Some(bytes) = purse.segments.pop() {
+            return Ok(bytes);
+        }
+        let missing = spares_wanted.saturating_sub(self.spares.len()) as u64;
+        match self.free_segment(at, pool) {
+            Reclaimed::Segment(bytes) if missing == 0 => Ok(bytes),
+            Reclaimed::Segment(bytes) => {
+                self.spares.push(bytes);
+                Err(NoRoom { needed: pool.charge(missing) })
+            }
+            Reclaimed::Paused | Reclaimed::Nothing => {
+                Err(NoRoom { needed: pool.charge(1 + missing) })
+            }
+        }
+    }
+
+    /// A segment: what was made ready for it, one of the pool, or one that is reclaimed for it.
+    fn free_segment(&mut self, at: Moment, pool: &Pool) -> Reclaimed {
+        let mut budget = HOLD_LEN;
+        let mut from_pool = true;
+        loop {
+            if self.spares.len() > self.spares_wanted() {
+                return self.spares.pop().map_or(Reclaimed::Nothing, Reclaimed::Segment);
+            }
+            let wanted = self.wanted(pool.charge(1), pool);
+            if from_pool && pool.has(wanted) {
+                match pool.take() {
+                    Some(bytes) => return Reclaimed::Segment(bytes),
+                    // The system has no memory.
+                    None => from_pool = false,
+                }
+            }
+            // Bodies of large values come free while their items are read.
+            let enough = || from_pool && pool.has(wanted);
+            match self.reclaim(&mut budget, at, pool, enough) {
+                Reclaimed::Paused if budget > 0 && enough() => {}
+                reclaimed => return reclaimed,
+            }
+        }
+    }
+
+    /// A segment for another shard, or for a large value; it may take several calls.
+    pub(in crate::store) fn free(&mut self, at: Moment, pool: &Pool) -> Reclaimed {
+        while self.spares.len() < self.spares_wanted()
+            && let Some(bytes) = pool.take()
+        {
+            self.spares.push(bytes);
+        }
+        self.free_segment(at, pool)
+    }
+
+    /// Reads on through the victim, as far as the record that comes next is long, so that no set has to wait for
+    /// the whole of it.
+    pub(super) fn work_ahead(&mut self, record_len: usize, at: Moment, pool: &Pool) {
+        if self.spares.len() > self.spares_wanted()
+            || pool.has(self.wanted(pool.charge(1), pool))
+        {
+            return;
+        }
+        let mut budget = (record_len * self.pace).min(HOLD_LEN);
+        match self.reclaim(&mut budget, at, pool, || false) {
+            Reclaimed::Segment(bytes) => self.spares.push(bytes),
+            Reclaimed::Paused | Reclaimed::Nothing => {}
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Dead items that nobody reads: found before they are the oldest of their log, and their memory made use of.
+
+use super::super::Moment;
+use super::super::segment::Pool;
+use super::reclaim::Reclaimed;
+use super::{Found, Place, Shard};
+
+/// Between two looks at the same segment, in milliseconds.
+const PAUSE_MS: u64 = 20_000;
+/// As many segments are asked whether they have dead items under one hold of the lock.
+const STEP_COUNT: usize = 1024;
+/// As much of victims is read under one hold of the lock, in bytes.
+const HOLD_LEN: usize = 64 * 1024;
+
+impl Shard {
+    /// Does a little of what is to do while nobody waits: forgets dead items, and moves together what lives in
+    /// segments that are half dead. False when all is done for now.
+    pub(in crate::store) fn maintain(&mut self, at: Moment, pool: &Pool) -> bool {
+        for _ in 0..STEP_COUNT {
+            let number = self.sweep_cursor;
+            if number >= self.segments.len() {
+                let goes_on = self.compact(at, pool);
+                self.sweep_cursor = if goes_on { number } else { 0 };
+                return goes_on;
+            }
+            self.sweep_cursor += 1;
+            if self.has_dead(number, at)
+                && at.now.ms >= self.segment(number).swept_ms + PAUSE_MS
+            {
+                self.sweep(number, at, pool);
+                return true;
+            }
+        }
+        true
+    }
+
+    /// Frees a segment that is half dead; whether there was one.
+    fn compact(&mut self, at: Moment, pool: &Pool) -> bool {
+        if self.spares.is_empty() {
+            self.spares.extend(pool.take());
+        }
+        if self.victim.is_none() && self.compactable(self.segment_len() / 2).is_none() {
+            return false;
+        }
+        match self.reclaim(&mut HOLD_LEN.clone(), at, pool, || false) {
+            Reclaimed::Segment(bytes) => pool.give(bytes),
+            Reclaimed::Paused => {}
+            Reclaimed::Nothing => return false,
+        }
+        true
+    }
+
+    /// Forgets the dead items of one segment that has any; whether there was one.
+    pub(super) fn sweep_due(&mut self, at: Moment, pool: &Pool) -> bool {
+        let due = (0..self.segments.len()).find(|number| self.has_dead(*number, at));
+        if let Some(number) = due {
+            self.sweep(number, at, pool);
+        }
+        due.is_some()
+    }
+
+    /// Whether a segment is held and some of its items may be dead.
+    fn has_dead(&self, number: usize, at: Moment) -> bool {
+        self.segments[number].as_ref().is_some_and(|segment| {
+            let is_due = segment.earliest_ms <= at.now.ms || segment.generation < at.generation;
+            is_due && segment.live_len > 0
+        })
+    }
+
+    /// Forgets the dead items of a segment.
+    fn sweep(&mut self, number: usize, at: Moment, pool: &Pool) {
+        let segment = self.segment(number);
+        let is_flushed = segment.generation < at.generation;
+        let used_len = segment.used_len;
+        let mut place = Place { segment: number, at: segment.carried_len };
+        let mut earliest_ms = u64::MAX;
+        while place.at < used_len {
+            let bytes = self.bytes(place);
+            let layout = self.format.parse(bytes);
+            let deadline = layout.deadline(bytes);
+            if is_flushed || deadline.is_due(at.now) {
+                let hash = self.hasher.hash_one(layout.key(bytes));
+                let location = self.location(place);
+                if let Some(slot) = self.index.find(hash, |found| found == location) {
+                    let extent = self.extent(layout, bytes);
+                    self.reclaim_dead(Found { hash, slot, place }, extent, layout, pool);
+                }
+            } else {
+                earliest_ms = earliest_ms.min(deadline.ms());
+            }
+            place.at += layout.len;
+        }
+        let segment = self.segment_mut(number);
+        segment.earliest_ms = earliest_ms;
+        segment.swept_ms = at.now.ms;
+        self.stats.sweeps += 1;
+    }
+}

@@ -1,0 +1,69 @@
+//! A value as a reader sees it: in pieces, since it may pass from one segment to the next.
+
+/// The client's bytes of an item.
+#[derive(Debug, Clone, Copy)]
+pub struct Value<'a> {
+    /// Whole segments, of which the first `body_len` bytes count.
+    pub(super) body: &'a [Box<[u8]>],
+    pub(super) body_len: usize,
+    pub(super) front: &'a [u8],
+    pub(super) rest: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    /// A value in one piece.
+    pub(super) fn whole(front: &'a [u8]) -> Self {
+        Self { body: &[], body_len: 0, front, rest: &[] }
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        self.body_len + self.front.len() + self.rest.len()
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its pieces, in order.
+    pub fn parts(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut left_len = self.body_len;
+        let body = self.body.iter().map(move |bytes| {
+            let part = &bytes[..bytes.len().min(left_len)];
+            left_len -= part.len();
+            part
+        });
+        body.chain([self.front, self.rest])
+    }
+
+    /// Appends it to `out`.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        if self.body.is_empty() && self.rest.is_empty() {
+            out.extend_from_slice(self.front);
+            return;
+        }
+        for part in self.parts() {
+            out.extend_from_slice(part);
+        }
+    }
+
+    /// Its bytes from a place in its body on, in one piece.
+    pub(super) fn bytes_from(&self, start: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len() - start);
+        let mut skip_len = start;
+        for part in self.parts() {
+            let skipped_len = skip_len.min(part.len());
+            skip_len -= skipped_len;
+            bytes.extend_from_slice(&part[skipped_len..]);
+        }
+        bytes
+    }
+
+    /// Its bytes in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        self.copy_to(&mut bytes);
+        bytes
+    }
+}
