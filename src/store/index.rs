@@ -7,7 +7,7 @@
 //! The index knows no keys: whoever asks compares them. Only the holder of the shard's lock may change it; the
 //! table is of atomics so that a burst of lookups can be prefetched without the lock, from what may be stale.
 //!
-//! INVARIANT: a slot is 0, or tag (16 bits) | frequency (2) | location + 1 (46).
+//! INVARIANT: a slot is 0, or tag (16 bits) | mark (8) | location + 1 (40).
 #![expect(clippy::cast_possible_truncation, reason = "slots are taken apart")]
 
 use super::chunks::{CHUNK_LEN, Chunks, home, split_by};
@@ -20,10 +20,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 const SLOT_COUNT: usize = 7;
 /// A bucket more for each so many items.
 const ITEMS_PER_BUCKET: u64 = 6;
-/// The highest frequency.
-pub(super) const FREQUENCY_MAX: u8 = 3;
 
-const LOCATION_BITS: u32 = 46;
+const LOCATION_BITS: u32 = 40;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const TAG_SHIFT: u32 = 48;
 
@@ -212,15 +210,15 @@ impl Index {
         self.set_word(at, (self.word(at) & !LOCATION_MASK) | (location + 1));
     }
 
-    /// How often the item was read, 3 at most.
-    pub(super) fn frequency(&self, at: SlotAt) -> u8 {
-        (self.word(at) >> LOCATION_BITS) as u8 & FREQUENCY_MAX
+    /// What the eviction policy keeps of the item.
+    pub(super) fn mark(&self, at: SlotAt) -> u8 {
+        (self.word(at) >> LOCATION_BITS) as u8
     }
 
     /// Sets it.
-    pub(super) fn set_frequency(&mut self, at: SlotAt, frequency: u8) {
-        let others = self.word(at) & !(u64::from(FREQUENCY_MAX) << LOCATION_BITS);
-        self.set_word(at, others | u64::from(frequency.min(FREQUENCY_MAX)) << LOCATION_BITS);
+    pub(super) fn set_mark(&mut self, at: SlotAt, mark: u8) {
+        let others = self.word(at) & !(0xff << LOCATION_BITS);
+        self.set_word(at, others | u64::from(mark) << LOCATION_BITS);
     }
 
     /// Forgets an item of this hash. An item of the last overflow bucket takes its place, so that such
@@ -252,8 +250,9 @@ impl Index {
     }
 
     /// Enters an item that is not there yet; false where there is no memory for an overflow bucket.
-    pub(super) fn insert(&mut self, hash: u64, location: u64, pool: &Pool) -> bool {
-        let word = (hash >> TAG_SHIFT << TAG_SHIFT) | (location + 1);
+    pub(super) fn insert(&mut self, hash: u64, mark: u8, location: u64, pool: &Pool) -> bool {
+        let mark = u64::from(mark) << LOCATION_BITS;
+        let word = (hash >> TAG_SHIFT << TAG_SHIFT) | mark | (location + 1);
         let entered = self.enter(self.home(hash), word, pool);
         self.item_count += u64::from(entered);
         entered
@@ -353,15 +352,15 @@ mod tests {
                 prop_assert_eq!(found.map(|at| index.location(at)), model.get(&key).copied());
                 match (op, found) {
                     (0 | 1, None) => {
-                        prop_assert!(index.insert(hash(key), u64::from(key), &pool));
+                        prop_assert!(index.insert(hash(key), 7, u64::from(key), &pool));
                         model.insert(key, u64::from(key));
                         index.grow(&pool, |location| hash(key_of(location)));
                     }
                     (1, Some(at)) => {
                         let moved = index.location(at) + 0x1_0000;
-                        index.set_frequency(at, 2);
+                        index.set_mark(at, 2);
                         index.relocate(at, moved);
-                        prop_assert_eq!(index.frequency(at), 2);
+                        prop_assert_eq!(index.mark(at), 2);
                         model.insert(key, moved);
                     }
                     (2, Some(at)) => {
@@ -387,7 +386,7 @@ mod tests {
         let mut index = Index::new(&pool).expect("there is room");
         // All in one bucket, which never splits here.
         for key in 0..1000 {
-            assert!(index.insert(0, key, &pool));
+            assert!(index.insert(0, 0, key, &pool));
         }
         let charged = index.charged();
         for key in 0..1000 {
@@ -396,7 +395,7 @@ mod tests {
         }
         assert_eq!(index.vacant.len(), index.table.overflow.count());
         for key in 0..1000 {
-            assert!(index.insert(0, key, &pool));
+            assert!(index.insert(0, 0, key, &pool));
         }
         assert_eq!(index.charged(), charged);
     }

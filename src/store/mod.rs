@@ -79,6 +79,10 @@ pub struct StoreConfig {
 pub enum Eviction {
     /// Items in logs of segments, evicted by S3-FIFO.
     S3Fifo,
+    /// Items in logs of segments; the least recently used go first, nearly.
+    Lru,
+    /// Items in logs of segments; the least frequently used go first, nearly.
+    Lfu,
     /// Each item in allocations of its own, evicted in the exact order of use: the reference.
     ExactLru,
 }
@@ -88,6 +92,8 @@ impl Eviction {
     fn policy(self) -> Option<Box<dyn eviction::Policy>> {
         match self {
             Self::S3Fifo => Some(Box::new(eviction::S3Fifo)),
+            Self::Lru => Some(Box::new(eviction::Lru)),
+            Self::Lfu => Some(Box::<eviction::Lfu>::default()),
             Self::ExactLru => None,
         }
     }

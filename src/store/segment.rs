@@ -27,6 +27,8 @@ pub(super) struct Segment {
     pub(super) generation: u32,
     /// When it was begun, in milliseconds on the server's clock.
     pub(super) begun_ms: u64,
+    /// When it was begun, on the shard's clock of bytes.
+    pub(super) begun: u32,
     /// No item of it dies before, in milliseconds on the server's clock.
     pub(super) earliest_ms: u64,
     /// When its dead items were last looked for.

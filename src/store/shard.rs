@@ -116,6 +116,10 @@ pub(super) struct Shard {
     wide_count: u64,
     /// The segment that is being given up.
     victim: Option<Victim>,
+    /// Ticks with what is written, for the policy.
+    clock: u32,
+    /// Bytes written since its last tick.
+    since_tick: u64,
     /// Bytes of victims read since the last segment came free.
     read_len: usize,
     /// Bytes of victims to read for each byte that is written, so that a segment comes free before it is needed.
@@ -169,6 +173,8 @@ impl Shard {
             spares: Vec::new(),
             wide_count: 0,
             victim: None,
+            clock: 0,
+            since_tick: 0,
             read_len: 0,
             pace: 1,
             compact_cursor: 0,
@@ -290,8 +296,11 @@ impl Shard {
 
     /// Notes a use of an item that a policy is to know of.
     fn count_use(&mut self, found: Found) {
-        let frequency = self.index.frequency(found.slot);
-        self.index.set_frequency(found.slot, frequency.saturating_add(1));
+        let mark = self.index.mark(found.slot);
+        let new = self.policy.hit(mark, self.clock);
+        if new != mark {
+            self.index.set_mark(found.slot, new);
+        }
     }
 
     /// Hands a living item to `read`.

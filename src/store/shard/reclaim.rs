@@ -3,7 +3,7 @@
 //! INVARIANT: nothing that lives is evicted while a segment can be had by moving what lives together.
 
 use super::super::Moment;
-use super::super::eviction::{Fate, PRESSURE_MAX};
+use super::super::eviction::{Fate, Judged, TRIES_MAX};
 use super::super::exptime::Deadline;
 use super::super::item::{self, FRONT_LEN_MAX, Layout};
 use super::super::segment::{LogName, Pool, Segment};
@@ -14,8 +14,6 @@ use std::collections::VecDeque;
 const GROUP_LEN: usize = 16;
 /// With more dead bytes than this share of a shard, in percent, nothing living is evicted.
 const DEAD_PERCENT: u64 = 10;
-/// As much is read through for one segment before the demands on what may survive rise, in bytes.
-const PATIENCE_LEN: usize = 64 * 1024;
 /// Among so many segments the one with the most dead bytes is looked for.
 const CANDIDATES_MAX: usize = 256;
 /// A segment is worth compacting when this fraction of it is dead.
@@ -26,17 +24,19 @@ const WORTH_FRACTION: usize = 16;
 pub(super) enum Rule {
     /// All that live: it has much that is dead.
     Compact,
-    /// Those that the policy wants to keep under this pressure.
-    Evict { pressure: u8 },
+    /// Those that the policy wants to keep.
+    Evict,
 }
 
 /// A segment that is being given up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Victim {
     number: u32,
+    rule: Rule,
     /// How far it was read.
     position: usize,
-    rule: Rule,
+    /// Bytes of its items that survive.
+    kept_len: usize,
 }
 
 /// What reading victims brought.
@@ -72,11 +72,15 @@ impl Shard {
                 },
             };
             let before = *budget;
-            let left = self.read_victim(victim, budget, at, pool, &enough);
+            let victim = self.read_victim(victim, budget, at, pool, &enough);
             self.read_len += before - *budget;
-            if left.is_some() {
-                self.victim = left;
+            let Segment { log, used_len, .. } = *self.segment(victim.number as usize);
+            if victim.position < used_len {
+                self.victim = Some(victim);
                 continue;
+            }
+            if victim.rule == Rule::Evict {
+                self.policy.judged(log, used_len, victim.kept_len);
             }
             let bytes = self.close(victim.number);
             if self.spares.len() < self.spares_wanted() {
@@ -96,7 +100,7 @@ impl Shard {
         if (dead_len * 100 > held_len * DEAD_PERCENT || !self.evictions_allowed)
             && let Some(number) = self.compactable(self.segment_len() / WORTH_FRACTION)
         {
-            return Some(Victim { number, position: 0, rule: Rule::Compact });
+            return Some(Victim { number, rule: Rule::Compact, position: 0, kept_len: 0 });
         }
         if !self.evictions_allowed {
             return None;
@@ -109,8 +113,6 @@ impl Shard {
             LogName::Small => [LogName::Small, LogName::Main],
             LogName::Main => [LogName::Main, LogName::Small],
         };
-        let pressure = (self.read_len / PATIENCE_LEN).min(usize::from(PRESSURE_MAX));
-        let rule = Rule::Evict { pressure: u8::try_from(pressure).expect("it has a maximum") };
         let sealed = names.iter().find_map(|name| self.log(*name).sealed.front().copied());
         let number = sealed.or_else(|| {
             // All there is stands in the open segments.
@@ -121,7 +123,7 @@ impl Shard {
                 Some(number)
             })
         })?;
-        Some(Victim { number, position: 0, rule })
+        Some(Victim { number, rule: Rule::Evict, position: 0, kept_len: 0 })
     }
 
     /// The segment with the most dead bytes of some, if they are so many and what lives has where to go.
@@ -178,7 +180,7 @@ impl Shard {
         victim
     }
 
-    /// Reads on through a victim; what is left to read of it.
+    /// Reads on through a victim; how far it came.
     fn read_victim(
         &mut self,
         mut victim: Victim,
@@ -186,7 +188,7 @@ impl Shard {
         at: Moment,
         pool: &Pool,
         enough: impl Fn() -> bool,
-    ) -> Option<Victim> {
+    ) -> Victim {
         let number = victim.number as usize;
         let used_len = self.segment(number).used_len;
         let bytes = std::mem::take(&mut self.segment_mut(number).bytes);
@@ -194,8 +196,7 @@ impl Shard {
         while victim.position < used_len {
             // What lives in a segment that is compacted has room now, and may have none later.
             if victim.rule != Rule::Compact && (*budget == 0 || enough()) {
-                self.segment_mut(number).bytes = bytes;
-                return Some(victim);
+                break;
             }
             let position = victim.position;
             if group.is_empty() {
@@ -204,18 +205,21 @@ impl Shard {
             let (layout, hash) = group.pop_front().expect("there is an item at the position");
             let place = Place { segment: number, at: position };
             let end = position + layout.len;
-            if let Some(item) = bytes.get(position..end) {
-                self.judge(place, (layout, hash), item, victim.rule, at, pool);
+            let is_kept = if let Some(item) = bytes.get(position..end) {
+                self.judge(place, (layout, hash), item, victim.rule, at, pool)
             } else if let Some(next) = self.segment(number).next {
                 let rest = &self.segment(next as usize).bytes[..end - bytes.len()];
                 let item = [&bytes[position..], rest].concat();
-                self.judge(place, (layout, hash), &item, victim.rule, at, pool);
-            }
+                self.judge(place, (layout, hash), &item, victim.rule, at, pool)
+            } else {
+                false
+            };
+            victim.kept_len += if is_kept { layout.len } else { 0 };
             victim.position = end;
             *budget = budget.saturating_sub(layout.len);
         }
         self.segment_mut(number).bytes = bytes;
-        None
+        victim
     }
 
     /// Looks ahead at the next items of a victim and asks for all that judging them needs. None of the reads waits for
@@ -233,7 +237,7 @@ impl Shard {
         }
     }
 
-    /// Lets one item of a victim survive, or forgets it.
+    /// Lets one item of a victim survive, or forgets it; whether it survives.
     fn judge(
         &mut self,
         place: Place,
@@ -242,31 +246,30 @@ impl Shard {
         rule: Rule,
         at: Moment,
         pool: &Pool,
-    ) {
+    ) -> bool {
         let location = self.location(place);
         let Some(slot) = self.index.find(hash, |found| found == location) else {
-            return;
+            return false;
         };
         let found = Found { hash, slot, place };
-        let Segment { log, generation, .. } = *self.segment(place.segment);
+        let Segment { log, generation, begun, .. } = *self.segment(place.segment);
         if generation < at.generation || layout.deadline(item).is_due(at.now) {
             self.reclaim_dead(found, self.extent(layout, item), layout, pool);
-            return;
+            return false;
         }
-        let frequency = self.index.frequency(slot);
+        let mark = self.index.mark(slot);
+        let tries = self.read_len >> self.segment_shift;
         let fate = match rule {
-            Rule::Compact => Fate::Keep { log, frequency },
-            Rule::Evict { pressure } if pressure >= PRESSURE_MAX => {
-                Fate::Evict { remember: log == LogName::Small }
-            }
-            Rule::Evict { pressure } => self.policy.judge(log, frequency, pressure),
+            Rule::Compact => Fate::Keep { log, mark },
+            Rule::Evict if tries >= TRIES_MAX => Fate::Evict { remember: true },
+            Rule::Evict => self.policy.judge(Judged { log, begun, tries }, mark, self.clock),
         };
         let remember = match fate {
-            Fate::Keep { log, frequency } => {
+            Fate::Keep { log, mark } => {
                 if let Some(new) = self.allocate_survivor(log, layout, at) {
-                    self.index.set_frequency(slot, frequency);
+                    self.index.set_mark(slot, mark);
                     self.move_item(found, layout, item, new);
-                    return;
+                    return true;
                 }
                 // The spare segments of a shard that is as good as empty are not filled.
                 true
@@ -282,6 +285,7 @@ impl Shard {
         self.stats.evicted_unfetched += u64::from(!layout.is_fetched());
         self.stats.evicted_nonzero += u64::from(layout.deadline(item) != Deadline::NEVER);
         self.stats.evicted_time_s = item::idle_s(item, at.now.ms);
+        false
     }
 
     /// Copies an item to where it goes on living.

@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: a record takes two segments at most.
 
+use super::super::eviction::TICKS_PER_MEMORY;
 use super::super::exptime::Deadline;
 use super::super::item::Layout;
 use super::super::segment::{LogName, Pool, Purse, Segment};
@@ -59,6 +60,7 @@ impl Shard {
         segment.used_len += len;
         segment.last_at = place.at;
         self.stats.used_bytes += len as u64;
+        self.tick(len);
         self.count_live(place, len);
         Some(place)
     }
@@ -92,8 +94,18 @@ impl Shard {
         }
         self.segment_mut(number as usize).used_len = carried_len;
         self.stats.used_bytes += layout.len as u64;
+        self.tick(layout.len);
         self.count_live(place, layout.len);
         place
+    }
+
+    /// Lets the clock of the policy go on.
+    fn tick(&mut self, len: usize) {
+        self.since_tick += len as u64;
+        if self.since_tick * TICKS_PER_MEMORY >= self.stats.used_bytes {
+            self.since_tick = 0;
+            self.clock = self.clock.wrapping_add(1);
+        }
     }
 
     /// Begins a segment at the head of a log.
@@ -116,6 +128,7 @@ impl Shard {
             next: None,
             generation: at.generation,
             begun_ms: at.now.ms,
+            begun: self.clock,
             earliest_ms: Deadline::NEVER.ms(),
             swept_ms: at.now.ms,
             log: name,

@@ -233,9 +233,9 @@ impl Shard {
     ) -> Result<Option<LogName>, NoRoom> {
         let layout = self.format.layout_of(new);
         self.work_ahead(layout.len, at, purse.pool);
-        let log = match self.find_if(present, key) {
-            Some(found) => self.segment(found.place.segment).log,
-            None => self.policy.entry(self.ghost.take(key.hash)),
+        let (log, mark) = match self.find_if(present, key) {
+            Some(found) => (self.segment(found.place.segment).log, 0),
+            None => self.policy.enter(self.ghost.take(key.hash), self.clock),
         };
         let place = self.allocate(log, layout, at, purse)?;
         self.write(place, layout, new);
@@ -254,7 +254,7 @@ impl Shard {
             self.count_dead(place, layout.len);
             return Ok(None);
         }
-        while !self.index.insert(key.hash, self.location(place), purse.pool) {
+        while !self.index.insert(key.hash, mark, self.location(place), purse.pool) {
             let Some(bytes) = purse.segments.pop() else {
                 self.count_dead(place, layout.len);
                 return Err(NoRoom { needed: index::CHUNK_BYTES });
