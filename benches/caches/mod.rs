@@ -7,7 +7,8 @@ use ahash::RandomState;
 use clap::ValueEnum;
 use dashmap::DashMap;
 use larder::store::{
-    Deadline, Eviction, ItemSize, Now, Store, StoreConfig, StoreMode, Stored, Write,
+    Deadline, Eviction, ItemSize, Key as StoreKey, Now, Store, StoreConfig, StoreMode, Stored,
+    Write,
 };
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache as QuickCache, DefaultLifecycle};
@@ -42,18 +43,63 @@ pub(crate) trait Cache: Sync {
     }
 }
 
+/// As many keys as a burst has at once.
+const GROUP_LEN: usize = 32;
+
+/// Hands the keys of a batch to `each`, when all that it needs of memory is asked for.
+fn in_groups(store: &Store, keys: &[Key], mut each: impl FnMut(usize, StoreKey<'_>)) {
+    for (number, group) in keys.chunks(GROUP_LEN).enumerate() {
+        let mut hashed = [store.key(&[]); GROUP_LEN];
+        for (hashed, key) in iter::zip(&mut hashed, group) {
+            *hashed = store.key(key);
+            store.prefetch_bucket(*hashed);
+        }
+        let hashed = &hashed[..group.len()];
+        for key in hashed {
+            store.prefetch_item(*key);
+        }
+        for (place, key) in hashed.iter().enumerate() {
+            each(number * GROUP_LEN + place, *key);
+        }
+    }
+}
+
+fn get(store: &Store, key: StoreKey<'_>, out: &mut Vec<u8>) -> bool {
+    store.get(key, None, NOW, |item| item.value.copy_to(out)).is_ok()
+}
+
+fn set(store: &Store, key: StoreKey<'_>, value: &[u8]) {
+    let write = Write { mode: StoreMode::Set, key, flags: 0, deadline: Deadline::NEVER, value };
+    assert_eq!(store.store(&write, NOW), Stored::Stored);
+}
+
 impl Cache for Store {
     fn get(&self, key: &[u8], out: &mut Vec<u8>) -> bool {
-        Store::get(self, key, None, NOW, |item| out.extend_from_slice(item.value)).is_ok()
+        get(self, self.key(key), out)
     }
 
     fn set(&self, key: &[u8], value: &[u8]) {
-        let write = Write { mode: StoreMode::Set, key, flags: 0, deadline: Deadline::NEVER, value };
-        assert_eq!(self.store(&write, NOW), Stored::Stored);
+        set(self, self.key(key), value);
     }
 
     fn delete(&self, key: &[u8]) -> bool {
-        Store::delete(self, key, NOW)
+        Store::delete(self, self.key(key), NOW)
+    }
+
+    fn get_batch(&self, keys: &[Key], out: &mut Vec<u8>) -> usize {
+        let mut hits = 0;
+        in_groups(self, keys, |_, key| hits += usize::from(get(self, key, out)));
+        hits
+    }
+
+    fn set_batch(&self, keys: &[Key], values: &[&[u8]]) {
+        in_groups(self, keys, |at, key| set(self, key, values[at]));
+    }
+
+    fn delete_batch(&self, keys: &[Key]) -> usize {
+        let mut hits = 0;
+        in_groups(self, keys, |_, key| hits += usize::from(Store::delete(self, key, NOW)));
+        hits
     }
 }
 

@@ -6,6 +6,7 @@
 use super::prefetch::prefetch;
 use bytemuck::Zeroable;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Entries of a chunk.
 pub(super) const CHUNK_LEN: usize = 256;
@@ -27,6 +28,7 @@ impl<T> Default for Chunks<T> {
 }
 
 /// The row of a chunk, and the place in it.
+#[inline]
 fn row_of(chunk: usize) -> (usize, usize) {
     let row = (chunk + 1).ilog2() as usize;
     (row, chunk + 1 - (1 << row))
@@ -34,17 +36,20 @@ fn row_of(chunk: usize) -> (usize, usize) {
 
 impl<T: Zeroable> Chunks<T> {
     /// The entry of an index, where its chunk is there.
+    #[inline]
     pub(super) fn try_get(&self, index: usize) -> Option<&T> {
         let (row, at) = row_of(index / CHUNK_LEN);
         Some(&self.rows[row].get()?[at].get()?[index % CHUNK_LEN])
     }
 
     /// The entry of an index whose chunk is there.
+    #[inline]
     pub(super) fn get(&self, index: usize) -> &T {
         self.try_get(index).expect("entries in use have a chunk")
     }
 
     /// Asks for the line of an entry, which may not be there.
+    #[inline]
     pub(super) fn prefetch(&self, index: usize) {
         if let Some(entry) = self.try_get(index) {
             prefetch(std::ptr::from_ref(entry).addr());
@@ -66,25 +71,44 @@ impl<T: Zeroable> Chunks<T> {
     }
 }
 
-/// Where a hash belongs among so many entries that grow one at a time, by linear hashing: an entry that is
-/// added takes about half of what belonged to [`split_by`] it.
-pub(super) fn home(hash: u64, count: usize) -> usize {
-    let bits = usize::BITS - count.leading_zeros();
-    #[expect(clippy::cast_possible_truncation, reason = "low bits of a hash")]
-    let wide = hash as usize & ((1 << bits) - 1);
-    if wide < count { wide } else { wide & ((1 << (bits - 1)) - 1) }
+/// How many entries of a table are in use, and where a hash belongs among them, by linear hashing: with an entry that
+/// is added, about half of what belonged to one other belongs to it.
+#[derive(Debug, Default)]
+pub(super) struct Extent {
+    count: AtomicUsize,
+    /// One less than the power of two that is above `count`.
+    mask: AtomicUsize,
 }
 
-/// The entry that the next one takes from, when there are `count`.
-pub(super) fn split_by(count: usize) -> usize {
-    count - (1 << count.ilog2())
+impl Extent {
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// One more is in use; the one that it takes from.
+    pub(super) fn push(&self) -> usize {
+        let count = self.count() + 1;
+        self.mask.store((count + 1).next_power_of_two() - 1, Relaxed);
+        self.count.store(count, Relaxed);
+        (count - 1) & !((count).next_power_of_two() / 2)
+    }
+
+    /// Where a hash belongs; 0 where there is nothing.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "low bits of a hash")]
+    pub(super) fn home(&self, hash: u64) -> usize {
+        let mask = self.mask.load(Relaxed);
+        let wide = hash as usize & mask;
+        if wide < self.count() { wide } else { wide & (mask >> 1) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn entries_stay_where_they_are_while_it_grows() {
@@ -96,7 +120,9 @@ mod tests {
             assert!(chunks.ensure(index));
             assert_eq!(chunks.get(index).swap(index as u64 + 1, Relaxed), 0, "zeros at first");
         }
-        assert!((0..100 * CHUNK_LEN).all(|index| chunks.get(index).load(Relaxed) == index as u64 + 1));
+        assert!(
+            (0..100 * CHUNK_LEN).all(|index| chunks.get(index).load(Relaxed) == index as u64 + 1)
+        );
         assert!(std::ptr::eq(first, chunks.get(0)));
         assert!(chunks.try_get(100 * CHUNK_LEN).is_none());
     }
@@ -105,10 +131,16 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn one_entry_more_takes_from_one_entry_only(hash: u64, count in 1..10_000_usize) {
-            let (before, after) = (home(hash, count), home(hash, count + 1));
-            prop_assert!(before < count);
-            prop_assert!(after == before || (after == count && before == split_by(count)));
+        fn one_entry_more_takes_from_one_entry_only(hash: u64) {
+            let extent = Extent::default();
+            extent.push();
+            for count in 1..3000 {
+                let before = extent.home(hash);
+                let from = extent.push();
+                let after = extent.home(hash);
+                prop_assert!(before < count);
+                prop_assert!(after == before || (after == count && before == from));
+            }
         }
     }
 }

@@ -7,11 +7,11 @@
 //! Only the holder of the shard's lock may change it; the table may be prefetched without.
 #![expect(clippy::cast_possible_truncation, reason = "fingerprints are parts of hashes")]
 
-use super::chunks::{CHUNK_LEN, Chunks, home};
+use super::chunks::{CHUNK_LEN, Chunks, Extent};
 use super::segment::Pool;
 use bytemuck::Zeroable;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const RING_LEN: usize = 31;
 const LANES: usize = 4;
@@ -40,13 +40,12 @@ impl Line {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     lines: Chunks<Line>,
-    line_count: AtomicUsize,
+    extent: Extent,
 }
 
 impl Table {
     fn line_index(&self, hash: u64) -> Option<usize> {
-        let count = self.line_count.load(Relaxed);
-        (count > 0).then(|| home(hash >> 16, count))
+        (self.extent.count() > 0).then(|| self.extent.home(hash >> 16))
     }
 
     /// Asks for the line of a key.
@@ -68,7 +67,7 @@ const CHUNK_BYTES: u64 = (CHUNK_LEN * size_of::<Line>()) as u64;
 impl Ghost {
     /// Makes room for about this many keys, a line at a time, where there is memory.
     pub(super) fn grow(&mut self, key_count: u64, pool: &Pool) {
-        let count = self.table.line_count.load(Relaxed);
+        let count = self.table.extent.count();
         if (count * RING_LEN) as u64 >= key_count {
             return;
         }
@@ -81,12 +80,12 @@ impl Ghost {
                 return;
             }
         }
-        self.table.line_count.store(count + 1, Relaxed);
+        self.table.extent.push();
     }
 
     /// Bytes that the table takes.
     pub(super) fn charged(&self) -> u64 {
-        self.table.line_count.load(Relaxed).div_ceil(CHUNK_LEN) as u64 * CHUNK_BYTES
+        self.table.extent.count().div_ceil(CHUNK_LEN) as u64 * CHUNK_BYTES
     }
 
     /// Remembers a key.
@@ -106,13 +105,11 @@ impl Ghost {
         };
         let line = self.table.lines.get(index);
         let wanted = fingerprint(hash);
-        match (0..RING_LEN).find(|lane| line.lane(*lane) == wanted) {
-            Some(lane) => {
-                line.set_lane(lane, 0);
-                true
-            }
-            None => false,
+        let place = (0..RING_LEN).find(|place| line.lane(*place) == wanted);
+        if let Some(place) = place {
+            line.set_lane(place, 0);
         }
+        place.is_some()
     }
 }
 
@@ -163,7 +160,7 @@ mod tests {
     fn without_memory_it_keeps_its_size() {
         let pool = Pool::new(CHUNK_BYTES, 4096);
         let ghost = grown(1_000_000, &pool);
-        assert_eq!(ghost.table.line_count.load(Relaxed), CHUNK_LEN);
+        assert_eq!(ghost.table.extent.count(), CHUNK_LEN);
         assert_eq!((ghost.charged(), pool.budget.used()), (CHUNK_BYTES, CHUNK_BYTES));
     }
 }

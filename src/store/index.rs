@@ -10,11 +10,11 @@
 //! INVARIANT: a slot is 0, or tag (16 bits) | mark (8) | location + 1 (40).
 #![expect(clippy::cast_possible_truncation, reason = "slots are taken apart")]
 
-use super::chunks::{CHUNK_LEN, Chunks, home, split_by};
+use super::chunks::{CHUNK_LEN, Chunks, Extent};
 use super::segment::Pool;
 use bytemuck::Zeroable;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Slots of a bucket; the eighth word links to an overflow bucket.
 const SLOT_COUNT: usize = 7;
@@ -37,8 +37,9 @@ struct Bucket {
 type Contents = ([u64; SLOT_COUNT], u32);
 
 impl Bucket {
+    #[inline]
     fn slots(&self) -> [u64; SLOT_COUNT] {
-        std::array::from_fn(|slot| self.slots[slot].load(Relaxed))
+        self.slots.each_ref().map(|slot| slot.load(Relaxed))
     }
 
     fn set(&self, (slots, next): Contents) {
@@ -55,11 +56,22 @@ impl Bucket {
     }
 }
 
+/// Which slots may be of a hash, by their tags: one bit each, without a branch for each.
+#[inline]
+fn matches(slots: &[u64; SLOT_COUNT], hash: u64) -> u32 {
+    let tag = hash >> TAG_SHIFT;
+    let mut matches = 0;
+    for (slot, word) in slots.iter().enumerate() {
+        matches |= u32::from(word >> TAG_SHIFT == tag && *word != 0) << slot;
+    }
+    matches
+}
+
 /// Buckets, and how many are in use.
 #[derive(Debug, Default)]
 struct Buckets {
     buckets: Chunks<Bucket>,
-    count: AtomicUsize,
+    extent: Extent,
 }
 
 /// What the index takes at a time.
@@ -67,23 +79,22 @@ pub(super) const CHUNK_BYTES: u64 = (CHUNK_LEN * size_of::<Bucket>()) as u64;
 
 impl Buckets {
     fn count(&self) -> usize {
-        self.count.load(Relaxed)
+        self.extent.count()
     }
 
-    /// One more, empty; false where there is no memory.
-    fn push(&self, pool: &Pool) -> bool {
+    /// One more, empty, and the one that it takes from; `None` where there is no memory.
+    fn push(&self, pool: &Pool) -> Option<usize> {
         let count = self.count();
         if count.is_multiple_of(CHUNK_LEN) {
             if !pool.reserve(CHUNK_BYTES) {
-                return false;
+                return None;
             }
             if !self.buckets.ensure(count) {
                 pool.release(CHUNK_BYTES);
-                return false;
+                return None;
             }
         }
-        self.count.store(count + 1, Relaxed);
-        true
+        Some(self.extent.push())
     }
 
     fn charged(&self) -> u64 {
@@ -101,16 +112,21 @@ pub(super) struct Table {
 impl Table {
     /// Asks for the bucket of a hash.
     pub(super) fn prefetch(&self, hash: u64) {
-        self.buckets.buckets.prefetch(home(hash, self.buckets.count()));
+        self.buckets.buckets.prefetch(self.buckets.extent.home(hash));
     }
 
-    /// Where the item of a hash may be, of those whose bucket is not full.
-    pub(super) fn guesses(&self, hash: u64) -> impl Iterator<Item = u64> + use<> {
-        let bucket = self.buckets.buckets.try_get(home(hash, self.buckets.count()));
-        let tag = hash >> TAG_SHIFT;
-        let slots = bucket.map_or([0; SLOT_COUNT], Bucket::slots);
-        let matching = slots.into_iter().filter(move |word| *word != 0 && word >> TAG_SHIFT == tag);
-        matching.map(|word| (word & LOCATION_MASK) - 1)
+    /// Calls `each` with where the item of a hash may be, of those whose bucket is not full.
+    #[inline]
+    pub(super) fn guess(&self, hash: u64, each: impl Fn(u64)) {
+        let Some(bucket) = self.buckets.buckets.try_get(self.buckets.extent.home(hash)) else {
+            return;
+        };
+        let slots = bucket.slots();
+        let mut matches = matches(&slots, hash);
+        while matches != 0 {
+            each((slots[matches.trailing_zeros() as usize] & LOCATION_MASK) - 1);
+            matches &= matches - 1;
+        }
     }
 }
 
@@ -136,7 +152,8 @@ impl Index {
     /// An index of one bucket; `None` where there is no memory for it.
     pub(super) fn new(pool: &Pool) -> Option<Self> {
         let table = Arc::<Table>::default();
-        table.buckets.push(pool).then(|| Self { table, vacant: Vec::new(), item_count: 0 })
+        table.buckets.push(pool)?;
+        Some(Self { table, vacant: Vec::new(), item_count: 0 })
     }
 
     /// Items it points to.
@@ -155,7 +172,7 @@ impl Index {
     }
 
     fn home(&self, hash: u64) -> SlotAt {
-        let index = home(hash, self.table.buckets.count());
+        let index = self.table.buckets.extent.home(hash);
         SlotAt { index, is_overflow: false, slot: 0 }
     }
 
@@ -179,20 +196,27 @@ impl Index {
     }
 
     /// The slot of a key: `is_it` compares the key of the item at a location.
+    #[inline]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u64) -> bool) -> Option<SlotAt> {
-        let tag = hash >> TAG_SHIFT;
+        self.look_up(hash, |location| is_it(location).then_some(())).map(|(slot, _, ())| slot)
+    }
+
+    /// The slot of a key, the mark in it, and what `is_it` says of the item at its location.
+    #[inline]
+    pub(super) fn look_up<T>(
+        &self,
+        hash: u64,
+        mut is_it: impl FnMut(u64) -> Option<T>,
+    ) -> Option<(SlotAt, u8, T)> {
         let mut at = self.home(hash);
         loop {
             let slots = self.bucket(at).slots();
-            // One bit a slot, without a branch for each.
-            let mut matches = 0_u32;
-            for (slot, word) in slots.into_iter().enumerate() {
-                matches |= u32::from(word >> TAG_SHIFT == tag && word != 0) << slot;
-            }
+            let mut matches = matches(&slots, hash);
             while matches != 0 {
                 let slot = matches.trailing_zeros() as usize;
-                if is_it((slots[slot] & LOCATION_MASK) - 1) {
-                    return Some(SlotAt { slot, ..at });
+                if let Some(found) = is_it((slots[slot] & LOCATION_MASK) - 1) {
+                    let mark = (slots[slot] >> LOCATION_BITS) as u8;
+                    return Some((SlotAt { slot, ..at }, mark, found));
                 }
                 matches &= matches - 1;
             }
@@ -200,22 +224,12 @@ impl Index {
         }
     }
 
-    /// The location that a slot holds.
-    pub(super) fn location(&self, at: SlotAt) -> u64 {
-        (self.word(at) & LOCATION_MASK) - 1
-    }
-
     /// Makes a slot hold another location.
     pub(super) fn relocate(&mut self, at: SlotAt, location: u64) {
         self.set_word(at, (self.word(at) & !LOCATION_MASK) | (location + 1));
     }
 
-    /// What the eviction policy keeps of the item.
-    pub(super) fn mark(&self, at: SlotAt) -> u8 {
-        (self.word(at) >> LOCATION_BITS) as u8
-    }
-
-    /// Sets it.
+    /// Sets what the eviction policy keeps of the item.
     pub(super) fn set_mark(&mut self, at: SlotAt, mark: u8) {
         let others = self.word(at) & !(0xff << LOCATION_BITS);
         self.set_word(at, others | u64::from(mark) << LOCATION_BITS);
@@ -273,7 +287,7 @@ impl Index {
         let overflow = &self.table.overflow;
         let index = match self.vacant.pop() {
             Some(index) => index as usize,
-            None if overflow.push(pool) => overflow.count() - 1,
+            None if overflow.push(pool).is_some() => overflow.count() - 1,
             None => return false,
         };
         let mut slots = [0; SLOT_COUNT];
@@ -289,10 +303,13 @@ impl Index {
     pub(super) fn grow(&mut self, pool: &Pool, hash_of: impl Fn(u64) -> u64) {
         for _ in 0..2 {
             let count = self.table.buckets.count();
-            if self.item_count <= count as u64 * ITEMS_PER_BUCKET || !self.table.buckets.push(pool) {
+            if self.item_count <= count as u64 * ITEMS_PER_BUCKET {
                 return;
             }
-            self.split(split_by(count), pool, &hash_of);
+            let Some(from) = self.table.buckets.push(pool) else {
+                return;
+            };
+            self.split(from, pool, &hash_of);
         }
     }
 
@@ -348,22 +365,24 @@ mod tests {
             let mut model: HashMap<u16, u64> = HashMap::new();
             let key_of = |location: u64| (location & 0xffff) as u16;
             for (op, key) in ops {
-                let found = index.find(hash(key), |location| key_of(location) == key);
-                prop_assert_eq!(found.map(|at| index.location(at)), model.get(&key).copied());
+                let is_it = |location| (key_of(location) == key).then_some(location);
+                let found = index.look_up(hash(key), is_it);
+                prop_assert_eq!(found.map(|(_, _, location)| location), model.get(&key).copied());
                 match (op, found) {
                     (0 | 1, None) => {
                         prop_assert!(index.insert(hash(key), 7, u64::from(key), &pool));
                         model.insert(key, u64::from(key));
                         index.grow(&pool, |location| hash(key_of(location)));
                     }
-                    (1, Some(at)) => {
-                        let moved = index.location(at) + 0x1_0000;
+                    (1, Some((at, _, location))) => {
+                        let moved = location + 0x1_0000;
                         index.set_mark(at, 2);
                         index.relocate(at, moved);
-                        prop_assert_eq!(index.mark(at), 2);
+                        let found = index.look_up(hash(key), |found| (found == moved).then_some(()));
+                        prop_assert_eq!(found, Some((at, 2, ())));
                         model.insert(key, moved);
                     }
-                    (2, Some(at)) => {
+                    (2, Some((at, ..))) => {
                         index.remove(hash(key), at);
                         model.remove(&key);
                     }

@@ -49,6 +49,17 @@ const DEADLINE_LEN: usize = 6;
 const NEVER_MS: u64 = (1 << 48) - 1;
 const BODY_LEN: usize = 4;
 const KEY_LEN_MAX: usize = 250;
+/// Bytes of the optional fields, by the marks that say which there are.
+const OPTIONAL_LEN: [usize; 8] = {
+    let mut lens = [0; 8];
+    let mut marks = 0;
+    while marks < lens.len() {
+        lens[marks] =
+            (marks & 1) * FLAGS_LEN + (marks >> 1 & 1) * DEADLINE_LEN + (marks >> 2) * BODY_LEN;
+        marks += 1;
+    }
+    lens
+};
 /// The longest head and key.
 pub(super) const FRONT_LEN_MAX: usize =
     HEAD_LEN + CAS_LEN + FLAGS_LEN + DEADLINE_LEN + BODY_LEN + KEY_LEN_MAX;
@@ -96,18 +107,16 @@ impl NewItem<'_> {
 
 impl Format {
     /// The layout of an item of such marks and lengths.
+    #[inline]
     pub(super) fn layout(self, marks: Marks, key_len: usize, value_len: usize) -> Layout {
-        let optional = |is: bool, len: usize| if is { len } else { 0 };
-        let key_at = HEAD_LEN
-            + optional(self.cas, CAS_LEN)
-            + optional(marks.has(Marks::FLAGS), FLAGS_LEN)
-            + optional(marks.has(Marks::DEADLINE), DEADLINE_LEN)
-            + optional(marks.has(Marks::BODY), BODY_LEN);
+        let cas_len = if self.cas { CAS_LEN } else { 0 };
+        let key_at = HEAD_LEN + cas_len + OPTIONAL_LEN[usize::from(marks.0 & 7)];
         let value_at = key_at + key_len;
         Layout { marks, key_at, value_at, len: value_at + value_len }
     }
 
     /// The layout of the item at the front of `bytes`.
+    #[inline]
     pub(super) fn parse(self, bytes: &[u8]) -> Layout {
         let value_len = u16::from_le_bytes([bytes[2], bytes[3]]);
         self.layout(Marks(bytes[0]), usize::from(bytes[1]), usize::from(value_len))
@@ -174,6 +183,12 @@ impl Layout {
         self.value_at
     }
 
+    /// Whether all of the value stands behind the key.
+    #[inline]
+    pub(super) fn is_plain(self) -> bool {
+        !self.marks.has(Marks::BODY)
+    }
+
     /// Where the deadline ends.
     fn deadline_end(self) -> usize {
         self.key_at - if self.marks.has(Marks::BODY) { BODY_LEN } else { 0 }
@@ -192,6 +207,7 @@ impl Layout {
         })
     }
 
+    #[inline]
     pub(super) fn flags(self, bytes: &[u8]) -> u32 {
         if !self.marks.has(Marks::FLAGS) {
             return 0;
@@ -200,6 +216,7 @@ impl Layout {
         u32::from_le_bytes(bytes[end - FLAGS_LEN..end].try_into().expect("four bytes"))
     }
 
+    #[inline]
     pub(super) fn deadline(self, bytes: &[u8]) -> Deadline {
         if !self.marks.has(Marks::DEADLINE) {
             return Deadline::NEVER;
@@ -234,15 +251,23 @@ pub(super) fn set_value_len(bytes: &mut [u8], value_len: usize) {
     bytes[2..4].copy_from_slice(&value_len.to_le_bytes());
 }
 
-/// Marks the item at the front as read.
-pub(super) fn set_fetched(bytes: &mut [u8]) {
-    bytes[0] |= Marks::FETCHED;
+/// Marks the item at the front as read, and when.
+#[inline]
+pub(super) fn set_fetched(bytes: &mut [u8], now_ms: u64) {
+    if bytes[0] & Marks::FETCHED == 0 {
+        bytes[0] |= Marks::FETCHED;
+    }
+    set_accessed(bytes, now_ms);
 }
 
-/// Notes the time of a read or write of the item at the front.
+/// Notes the time of a read or write of the item at the front. What is read by many at once stays unwritten.
+#[inline]
 pub(super) fn set_accessed(bytes: &mut [u8], now_ms: u64) {
     let seconds = (now_ms / 1000) as u32 & ACCESS_MASK;
-    bytes[4..7].copy_from_slice(&seconds.to_le_bytes()[..3]);
+    let seconds = &seconds.to_le_bytes()[..3];
+    if bytes[4..7] != *seconds {
+        bytes[4..7].copy_from_slice(seconds);
+    }
 }
 
 /// Seconds since the item at the front was read or written.
@@ -302,7 +327,7 @@ mod tests {
             prop_assert_eq!(layout.body(&bytes), body);
             prop_assert_eq!(idle_s(&bytes, now_ms + 5000), 5);
             prop_assert!(!layout.is_fetched());
-            set_fetched(&mut bytes);
+            set_fetched(&mut bytes, now_ms);
             prop_assert!(format.parse(&bytes).is_fetched());
             prop_assert!(format.fits_over(format.parse(&bytes), &new), "being read changes no field");
         }

@@ -25,7 +25,7 @@ pub(super) fn body_len(value_len: usize, segment_len: usize) -> usize {
 /// The bodies of a shard, by number.
 #[derive(Debug, Default)]
 pub(super) struct Bodies {
-    bodies: Vec<Option<Body>>,
+    by_number: Vec<Option<Body>>,
     vacant: Vec<u32>,
     segment_count: u64,
 }
@@ -34,15 +34,15 @@ impl Bodies {
     pub(super) fn insert(&mut self, body: Body) -> u32 {
         self.segment_count += body.segments.len() as u64;
         let number = self.vacant.pop().unwrap_or_else(|| {
-            self.bodies.push(None);
-            u32::try_from(self.bodies.len() - 1).expect("fewer than 2^32 large values")
+            self.by_number.push(None);
+            u32::try_from(self.by_number.len() - 1).expect("fewer than 2^32 large values")
         });
-        self.bodies[number as usize] = Some(body);
+        self.by_number[number as usize] = Some(body);
         number
     }
 
     pub(super) fn get(&self, number: u32) -> &Body {
-        self.bodies[number as usize].as_ref().expect("an item has this number")
+        self.by_number[number as usize].as_ref().expect("an item has this number")
     }
 
     /// Puts segments that hold `more_len` bytes behind the first `kept_len` bytes of a body, which are full
@@ -54,7 +54,7 @@ impl Bodies {
         more: Vec<Box<[u8]>>,
         more_len: usize,
     ) -> Option<Box<[u8]>> {
-        let body = self.bodies[number as usize].as_mut().expect("an item has this number");
+        let body = self.by_number[number as usize].as_mut().expect("an item has this number");
         let partial = if kept_len < body.len { body.segments.pop() } else { None };
         self.segment_count += more.len() as u64;
         self.segment_count -= u64::from(partial.is_some());
@@ -65,7 +65,7 @@ impl Bodies {
 
     /// Takes a body out; its segments are the caller's.
     pub(super) fn take(&mut self, number: u32) -> Body {
-        let body = self.bodies[number as usize].take().expect("an item has this number");
+        let body = self.by_number[number as usize].take().expect("an item has this number");
         self.vacant.push(number);
         self.segment_count -= body.segments.len() as u64;
         body

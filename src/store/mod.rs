@@ -41,16 +41,14 @@ mod tests;
 mod value;
 
 pub use exptime::{Deadline, Now};
-pub use operation::{
-    Arithmetic, Delta, ItemSize, ItemView, Key, Miss, StoreMode, Stored, Write,
-};
+pub use operation::{Arithmetic, Delta, ItemSize, ItemView, Key, Miss, StoreMode, Stored, Write};
 pub use stats::StoreStats;
 pub use value::Value;
 
 use ahash::RandomState;
 use flush::Flush;
-use parking_lot::{Mutex, MutexGuard};
 use large::{Body, body_len};
+use parking_lot::{Mutex, MutexGuard};
 use segment::{Pool, Purse};
 use shard::{Hints, Reclaimed};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -223,6 +221,7 @@ impl Store {
     }
 
     /// Hands an item to `read`, which runs under the shard's lock; `deadline` gives it a new one.
+    #[expect(clippy::missing_panics_doc, reason = "an operation succeeds once")]
     pub fn get<R>(
         &self,
         key: Key<'_>,
@@ -240,11 +239,11 @@ impl Store {
         let mut read = Some(read);
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
             either!(shard,
-                log => log.get_and_touch(key, deadline, &mut read, at, purse),
-                exact => {
-                    let read = read.take().expect("an operation succeeds once");
-                    Ok(exact.get(key.bytes, Some(deadline), at, &self.pool, read))
-                })
+            log => log.get_and_touch(key, deadline, &mut read, at, purse),
+            exact => {
+                let read = read.take().expect("an operation succeeds once");
+                Ok(exact.get(key.bytes, Some(deadline), at, &self.pool, read))
+            })
         };
         // Without room for its deadline an item is gone: it must not outlive it.
         let give_up = |shard: &mut Shard| {
@@ -357,7 +356,8 @@ impl Store {
             loop {
                 let mut shard = shard.lock();
                 let at = self.moment(now);
-                let goes_on = either!(&mut *shard, log => log.maintain(at, &self.pool), _exact => false);
+                let goes_on =
+                    either!(&mut *shard, log => log.maintain(at, &self.pool), _exact => false);
                 if !goes_on {
                     break;
                 }
@@ -370,7 +370,9 @@ impl Store {
         let mut sum = StoreStats::default();
         for shard in &self.shards {
             let shard = shard.lock();
-            sum.add(&either!(&*shard, log => log.stats(now, &self.pool), exact => exact.stats(now)));
+            sum.add(
+                &either!(&*shard, log => log.stats(now, &self.pool), exact => exact.stats(now)),
+            );
         }
         sum.segment_bytes += self.pool.free_len();
         sum.charged_bytes += self.pool.free_len();
@@ -390,8 +392,7 @@ impl Store {
         let mut charged = self.pool.free_len();
         for shard in &self.shards {
             let shard = shard.lock();
-            charged +=
-                either!(&*shard, log => log.validate(&self.pool), exact => exact.validate());
+            charged += either!(&*shard, log => log.validate(&self.pool), exact => exact.validate());
         }
         assert_eq!(charged, self.pool.budget.used(), "the budget is the sum of its shards");
         assert!(charged <= self.pool.budget.limit(), "the limit holds");
@@ -443,35 +444,38 @@ impl Store {
     /// Collects memory from a shard, then from the others, a little under each hold of a lock; false where there is
     /// not so much.
     fn collect(&self, needed: u64, home: usize, now: Now, purse: &mut Purse<'_>) -> bool {
-        let is_enough = |purse: &Purse<'_>| match self.hints.is_empty() {
-            true => self.pool.has(needed),
-            false => self.pool.charge(purse.segments.len() as u64) >= needed,
-        };
+        if self.hints.is_empty() {
+            return self.evict_from_others(needed, home, now);
+        }
+        let is_enough = |purse: &Purse<'_>| self.pool.charge(purse.segments.len() as u64) >= needed;
         for index in 0..self.shards.len() {
-            while !is_enough(purse) {
-                let mut shard = self.shard((home + index) % self.shards.len());
-                let at = self.moment(now);
-                match &mut *shard {
-                    Shard::Log(log) => match log.free(at, &self.pool) {
-                        Reclaimed::Segment(bytes) => purse.segments.push(bytes),
-                        Reclaimed::Paused => {}
-                        Reclaimed::Nothing => break,
-                    },
-                    // The shard of the key has given what it could.
-                    Shard::Exact(exact) => {
-                        if index == 0 || !exact.evict(at, &self.pool) {
-                            break;
-                        }
-                    }
+            while !is_enough(purse)
+                && let Shard::Log(log) = &mut *self.shard((home + index) % self.shards.len())
+            {
+                match log.free(self.moment(now), &self.pool) {
+                    Reclaimed::Segment(bytes) => purse.segments.push(bytes),
+                    Reclaimed::Paused => {}
+                    Reclaimed::Nothing => break,
                 }
             }
         }
         // Nobody has anything left to give: what is free may be taken, whoever's share it is.
         while !is_enough(purse)
-            && let Some(bytes) = self.pool.take().filter(|_| !self.hints.is_empty())
+            && let Some(bytes) = self.pool.take()
         {
             purse.segments.push(bytes);
         }
         is_enough(purse)
+    }
+
+    /// The same for the exact form, where the shard of the key has given what it could.
+    fn evict_from_others(&self, needed: u64, home: usize, now: Now) -> bool {
+        for index in (0..self.shards.len()).filter(|index| *index != home) {
+            while !self.pool.has(needed)
+                && let Shard::Exact(exact) = &mut *self.shard(index)
+                && exact.evict(self.moment(now), &self.pool)
+            {}
+        }
+        self.pool.has(needed)
     }
 }

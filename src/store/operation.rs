@@ -123,4 +123,3 @@ pub enum Arithmetic {
     /// No room for the longer number; the old one is kept.
     NoMemory,
 }
-

@@ -82,14 +82,14 @@ impl Hints {
 
     /// Asks for the items that may be the one of a hash: the head, the key, and the front of the value.
     pub(super) fn prefetch_item(&self, hash: u64) {
-        for location in self.index.guesses(hash) {
+        self.index.guess(hash, |location| {
             let at = location & ((1 << self.segment_shift) - 1);
             let address = self.addresses.try_get((location >> self.segment_shift) as usize);
             let address = address.map_or(0, |address| address.load(Relaxed)) + at as usize;
             prefetch(address);
             prefetch(address + 64);
             prefetch(address + 128);
-        }
+        });
     }
 }
 
@@ -141,12 +141,14 @@ struct Place {
     at: usize,
 }
 
-/// A living item.
+/// An item that the index points to.
 #[derive(Debug, Clone, Copy)]
 struct Found {
     hash: u64,
     slot: SlotAt,
+    mark: u8,
     place: Place,
+    layout: Layout,
 }
 
 impl Shard {
@@ -200,6 +202,7 @@ impl Shard {
         1 << self.segment_shift
     }
 
+    #[inline]
     fn place(&self, location: u64) -> Place {
         let at = location & ((1 << self.segment_shift) - 1);
         Place { segment: (location >> self.segment_shift) as usize, at: at as usize }
@@ -209,10 +212,12 @@ impl Shard {
         (place.segment as u64) << self.segment_shift | place.at as u64
     }
 
+    #[inline]
     fn segment(&self, number: usize) -> &Segment {
         self.segments[number].as_ref().expect("a location is in a segment that is held")
     }
 
+    #[inline]
     fn segment_mut(&mut self, number: usize) -> &mut Segment {
         self.segments[number].as_mut().expect("a location is in a segment that is held")
     }
@@ -224,10 +229,6 @@ impl Shard {
 
     fn bytes_mut(&mut self, place: Place) -> &mut [u8] {
         &mut self.segment_mut(place.segment).bytes[place.at..]
-    }
-
-    fn layout(&self, place: Place) -> Layout {
-        self.format.parse(self.bytes(place))
     }
 
     fn log(&self, name: LogName) -> &Log {
@@ -245,8 +246,12 @@ impl Shard {
     }
 
     /// The client's bytes of an item, wherever they are kept.
+    #[inline]
     fn value(&self, place: Place, layout: Layout) -> Value<'_> {
         let bytes = self.bytes(place);
+        if layout.is_plain() && layout.len <= bytes.len() {
+            return Value::whole(&bytes[layout.front_len()..layout.len]);
+        }
         let rest_len = layout.len.saturating_sub(bytes.len());
         let front = &bytes[layout.front_len()..layout.len - rest_len];
         let rest = if rest_len > 0 { &self.next_of(place.segment).bytes[..rest_len] } else { &[] };
@@ -265,41 +270,46 @@ impl Shard {
         self.segment(next.expect("a record that goes on has where to") as usize)
     }
 
+    #[inline]
     fn find(&self, key: Key<'_>) -> Option<Found> {
-        let slot = self.index.find(key.hash, |location| {
-            let bytes = self.bytes(self.place(location));
-            self.format.parse(bytes).key(bytes) == key.bytes
+        let (slot, mark, (place, layout)) = self.index.look_up(key.hash, |location| {
+            let place = self.place(location);
+            let bytes = self.bytes(place);
+            let layout = self.format.parse(bytes);
+            (layout.key(bytes) == key.bytes).then_some((place, layout))
         })?;
-        Some(Found { hash: key.hash, slot, place: self.place(self.index.location(slot)) })
+        Some(Found { hash: key.hash, slot, mark, place, layout })
     }
 
     /// The item of a key if it lives; a dead one is removed.
+    #[inline]
     fn find_living(&mut self, key: Key<'_>, at: Moment, pool: &Pool) -> Result<Found, Miss> {
         let found = self.find(key).ok_or(Miss::Absent)?;
-        let miss = if self.segment(found.place.segment).generation < at.generation {
-            Miss::Flushed
-        } else if self.layout(found.place).deadline(self.bytes(found.place)).is_due(at.now) {
-            Miss::Expired
-        } else {
-            return Ok(found);
-        };
-        self.drop_item(found, pool);
-        Err(miss)
+        let segment = self.segment(found.place.segment);
+        if segment.generation < at.generation {
+            self.drop_item(found, pool);
+            return Err(Miss::Flushed);
+        }
+        if found.layout.deadline(&segment.bytes[found.place.at..]).is_due(at.now) {
+            self.drop_item(found, pool);
+            return Err(Miss::Expired);
+        }
+        Ok(found)
     }
 
     /// Forgets an item.
     fn drop_item(&mut self, found: Found, pool: &Pool) {
         self.index.remove(found.hash, found.slot);
-        let extent = self.extent(self.layout(found.place), self.bytes(found.place));
+        let extent = self.extent(found.layout, self.bytes(found.place));
         self.bury(found.place, extent, pool);
     }
 
     /// Notes a use of an item that a policy is to know of.
+    #[inline]
     fn count_use(&mut self, found: Found) {
-        let mark = self.index.mark(found.slot);
-        let new = self.policy.hit(mark, self.clock);
-        if new != mark {
-            self.index.set_mark(found.slot, new);
+        let mark = self.policy.hit(found.mark, self.clock);
+        if mark != found.mark {
+            self.index.set_mark(found.slot, mark);
         }
     }
 
@@ -328,8 +338,7 @@ impl Shard {
             Ok(found) => found,
             Err(miss) => return Ok(Err(miss)),
         };
-        let layout = self.layout(found.place);
-        let found = if layout.set_deadline(self.bytes_mut(found.place), deadline) {
+        let found = if found.layout.set_deadline(self.bytes_mut(found.place), deadline) {
             let segment = self.segment_mut(found.place.segment);
             segment.earliest_ms = segment.earliest_ms.min(deadline.ms());
             found
@@ -343,30 +352,18 @@ impl Shard {
         Ok(Ok(self.read(found, at, read)))
     }
 
-    fn read<R>(
-        &mut self,
-        found: Found,
-        at: Moment,
-        read: impl FnOnce(ItemView<'_>) -> R,
-    ) -> R {
+    #[inline]
+    fn read<R>(&mut self, found: Found, at: Moment, read: impl FnOnce(ItemView<'_>) -> R) -> R {
         self.count_use(found);
-        let bytes = self.bytes_mut(found.place);
-        item::set_fetched(bytes);
-        item::set_accessed(bytes, at.now.ms);
-        let layout = self.layout(found.place);
+        item::set_fetched(self.bytes_mut(found.place), at.now.ms);
         let bytes = self.bytes(found.place);
-        let value = self.value(found.place, layout);
+        let value = self.value(found.place, found.layout);
         let cas_unique = self.format.cas_unique(bytes);
-        read(ItemView { value, flags: layout.flags(bytes), cas_unique })
+        read(ItemView { value, flags: found.layout.flags(bytes), cas_unique })
     }
 
     /// What a storage command is refused with, before its value is looked at.
-    pub(super) fn refuses(
-        &mut self,
-        write: &Write<'_>,
-        at: Moment,
-        pool: &Pool,
-    ) -> Option<Stored> {
+    pub(super) fn refuses(&mut self, write: &Write<'_>, at: Moment, pool: &Pool) -> Option<Stored> {
         self.condition(write.key, write.mode, at, pool).err()
     }
 
@@ -444,7 +441,7 @@ impl Shard {
             Ok(found) => found,
             Err(miss) => return Ok(Arithmetic::Miss(miss)),
         };
-        let layout = self.layout(found.place);
+        let layout = found.layout;
         let bytes = self.bytes(found.place);
         if layout.body(bytes).is_some() {
             return Ok(Arithmetic::NonNumeric);

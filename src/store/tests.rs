@@ -21,10 +21,7 @@ fn exact(limit_bytes: u64, shard_count: usize) -> StoreConfig {
 
 /// The log form, with segments so small that a test fills many.
 fn log(limit_bytes: u64, shard_count: usize) -> StoreConfig {
-    StoreConfig {
-        eviction: Eviction::S3Fifo,
-        ..exact(limit_bytes, shard_count)
-    }
+    StoreConfig { eviction: Eviction::S3Fifo, ..exact(limit_bytes, shard_count) }
 }
 
 /// Both forms.
@@ -131,8 +128,14 @@ fn without_evictions_a_full_store_refuses_and_set_removes() {
     set(&store, b"b", b"1", at(0));
     assert_eq!(set(&store, b"c", b"1", at(0)), Stored::NoMemory);
     let wide = [b'1'; 1000];
-    assert_eq!(store.store(&write(&store, StoreMode::Append, b"a", &wide), at(0)), Stored::NotStored);
-    assert_eq!(store.store(&write(&store, StoreMode::Replace, b"a", &wide), at(0)), Stored::NoMemory);
+    assert_eq!(
+        store.store(&write(&store, StoreMode::Append, b"a", &wide), at(0)),
+        Stored::NotStored
+    );
+    assert_eq!(
+        store.store(&write(&store, StoreMode::Replace, b"a", &wide), at(0)),
+        Stored::NoMemory
+    );
     assert_eq!(value(&store, b"a", at(0)).as_deref(), Some(&b"1"[..]));
     assert_eq!(set(&store, b"a", b"2", at(0)), Stored::Stored, "the same size fits");
     assert_eq!(set(&store, b"a", &wide, at(0)), Stored::NoMemory);
@@ -170,7 +173,10 @@ fn numbers_stay_in_their_width_until_they_outgrow_it(form: Form) {
     assert_eq!(store.arithmetic(store.key(b"n"), Delta::Incr(2), at(0)), Arithmetic::Number(1));
     set(&store, b"n", b"x", at(0));
     assert_eq!(store.arithmetic(store.key(b"n"), Delta::Incr(2), at(0)), Arithmetic::NonNumeric);
-    assert_eq!(store.arithmetic(store.key(b"m"), Delta::Incr(2), at(0)), Arithmetic::Miss(Miss::Absent));
+    assert_eq!(
+        store.arithmetic(store.key(b"m"), Delta::Incr(2), at(0)),
+        Arithmetic::Miss(Miss::Absent)
+    );
     store.validate();
 }
 

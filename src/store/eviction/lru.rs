@@ -32,8 +32,8 @@ impl Policy for Lru {
     fn judge(&self, victim: Judged, mark: u8, clock: u32) -> Fate {
         let victim_age = clock.wrapping_sub(victim.begun).max(1);
         let idle = u32::from(time(clock).wrapping_sub(mark));
-        // 15/16 of the age for two victims, then 7/16, 3/16, 1/16, and none.
-        let sixteenths = (16_u32 >> (victim.tries / 2).min(5)).saturating_sub(1);
+        // 15/16 of the age, then 7/16, 3/16, 1/16, and none.
+        let sixteenths = (16_u32 >> victim.tries.min(5)).saturating_sub(1);
         if 16 * idle < victim_age * sixteenths {
             Fate::Keep { log: LogName::Main, mark }
         } else {

@@ -31,13 +31,13 @@ pub(super) struct Judged {
     pub(super) log: LogName,
     /// When it was begun.
     pub(super) begun: u32,
-    /// Victims that were read for the same new segment before it. A policy keeps less with each, and with
-    /// [`TRIES_MAX`] nothing is kept: so a set ends even where all items are hot.
+    /// How often enough victims were read for a new segment, and gave none. A policy keeps less with each time, and
+    /// with [`TRIES_MAX`] nothing is kept: so a set ends even where all items are hot.
     pub(super) tries: usize,
 }
 
-/// After so many victims without a free segment, nothing survives.
-pub(super) const TRIES_MAX: usize = 8;
+/// After so many tries, nothing survives.
+pub(super) const TRIES_MAX: usize = 4;
 
 /// A rule of eviction. All times are of the clock of bytes.
 pub(super) trait Policy: std::fmt::Debug + Send {

@@ -67,17 +67,11 @@ impl Shard {
     }
 
     /// Forgets an item that was found to be dead.
-    pub(super) fn reclaim_dead(
-        &mut self,
-        found: Found,
-        extent: Extent,
-        layout: Layout,
-        pool: &Pool,
-    ) {
+    pub(super) fn reclaim_dead(&mut self, found: Found, extent: Extent, pool: &Pool) {
         self.index.remove(found.hash, found.slot);
         self.bury(found.place, extent, pool);
         self.stats.reclaimed += 1;
-        self.stats.expired_unfetched += u64::from(!layout.is_fetched());
+        self.stats.expired_unfetched += u64::from(!found.layout.is_fetched());
     }
 
     /// Makes a body count for the log of the record that has it now.
@@ -132,7 +126,11 @@ impl Shard {
                 let next = self.segment(place.segment).next.expect("the rest is held") as usize;
                 assert!(rest_len <= self.segment(next).carried_len, "the rest is at the front");
                 assert_eq!(self.segment(next).previous, Some(place.segment as u32));
-                assert_eq!(self.segment(place.segment).last_at, place.at, "only the last one goes on");
+                assert_eq!(
+                    self.segment(place.segment).last_at,
+                    place.at,
+                    "only the last one goes on"
+                );
                 live[next] += rest_len;
             }
             bytes += self.extent(layout, item).size;

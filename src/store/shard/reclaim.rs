@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 const GROUP_LEN: usize = 16;
 /// With more dead bytes than this share of a shard, in percent, nothing living is evicted.
 const DEAD_PERCENT: u64 = 10;
+/// As much is read through for one segment, or two victims, before the demands on what may survive rise, in bytes.
+const PATIENCE_LEN: usize = 64 * 1024;
 /// Among so many segments the one with the most dead bytes is looked for.
 const CANDIDATES_MAX: usize = 256;
 /// A segment is worth compacting when this fraction of it is dead.
@@ -95,7 +97,8 @@ impl Shard {
 
     /// The segment to free next.
     fn choose_victim(&mut self) -> Option<Victim> {
-        let held_len = (self.small.segment_count() + self.main.segment_count()) << self.segment_shift;
+        let held_len =
+            (self.small.segment_count() + self.main.segment_count()) << self.segment_shift;
         let dead_len = self.stats.used_bytes - self.stats.live_bytes;
         if (dead_len * 100 > held_len * DEAD_PERCENT || !self.evictions_allowed)
             && let Some(number) = self.compactable(self.segment_len() / WORTH_FRACTION)
@@ -106,8 +109,7 @@ impl Shard {
             return None;
         }
         let body_len = |log: &super::Log| log.body_count << self.segment_shift;
-        let small_len =
-            (self.small.segment_count() << self.segment_shift) + body_len(&self.small);
+        let small_len = (self.small.segment_count() << self.segment_shift) + body_len(&self.small);
         let all_len = held_len + body_len(&self.small) + body_len(&self.main);
         let names = match self.policy.victim(small_len, all_len) {
             LogName::Small => [LogName::Small, LogName::Main],
@@ -153,9 +155,9 @@ impl Shard {
         if segment.live_len == 0 {
             return 0;
         }
-        let before = segment.previous.map_or(0, |previous| {
-            self.segment_len() - self.segment(previous as usize).last_at
-        });
+        let before = segment
+            .previous
+            .map_or(0, |previous| self.segment_len() - self.segment(previous as usize).last_at);
         let behind = segment.next.map_or(0, |next| self.segment(next as usize).carried_len);
         segment.live_len + before + behind
     }
@@ -248,17 +250,17 @@ impl Shard {
         pool: &Pool,
     ) -> bool {
         let location = self.location(place);
-        let Some(slot) = self.index.find(hash, |found| found == location) else {
+        let is_it = |found| (found == location).then_some(());
+        let Some((slot, mark, ())) = self.index.look_up(hash, is_it) else {
             return false;
         };
-        let found = Found { hash, slot, place };
+        let found = Found { hash, slot, mark, place, layout };
         let Segment { log, generation, begun, .. } = *self.segment(place.segment);
         if generation < at.generation || layout.deadline(item).is_due(at.now) {
-            self.reclaim_dead(found, self.extent(layout, item), layout, pool);
+            self.reclaim_dead(found, self.extent(layout, item), pool);
             return false;
         }
-        let mark = self.index.mark(slot);
-        let tries = self.read_len >> self.segment_shift;
+        let tries = self.read_len / PATIENCE_LEN.max(2 * self.segment_len());
         let fate = match rule {
             Rule::Compact => Fate::Keep { log, mark },
             Rule::Evict if tries >= TRIES_MAX => Fate::Evict { remember: true },
@@ -268,7 +270,7 @@ impl Shard {
             Fate::Keep { log, mark } => {
                 if let Some(new) = self.allocate_survivor(log, layout, at) {
                     self.index.set_mark(slot, mark);
-                    self.move_item(found, layout, item, new);
+                    self.move_item(found, item, new);
                     return true;
                 }
                 // The spare segments of a shard that is as good as empty are not filled.
@@ -289,7 +291,8 @@ impl Shard {
     }
 
     /// Copies an item to where it goes on living.
-    fn move_item(&mut self, found: Found, layout: Layout, item: &[u8], new: Place) {
+    fn move_item(&mut self, found: Found, item: &[u8], new: Place) {
+        let layout = found.layout;
         self.write_at(new, 0, item);
         self.note_deadline(new, layout.deadline(item));
         self.move_body(layout.body(item), found.place, new);
@@ -298,4 +301,3 @@ impl Shard {
         self.stats.moved_bytes += layout.len as u64;
     }
 }
-

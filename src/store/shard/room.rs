@@ -248,9 +248,7 @@ impl Shard {
     /// Reads on through the victim, as far as the record that comes next is long, so that no set has to wait for
     /// the whole of it.
     pub(super) fn work_ahead(&mut self, record_len: usize, at: Moment, pool: &Pool) {
-        if self.spares.len() > self.spares_wanted()
-            || pool.has(self.wanted(pool.charge(1), pool))
-        {
+        if self.spares.len() > self.spares_wanted() || pool.has(self.wanted(pool.charge(1), pool)) {
             return;
         }
         let mut budget = (record_len * self.pace).min(HOLD_LEN);

@@ -24,9 +24,7 @@ impl Shard {
                 return goes_on;
             }
             self.sweep_cursor += 1;
-            if self.has_dead(number, at)
-                && at.now.ms >= self.segment(number).swept_ms + PAUSE_MS
-            {
+            if self.has_dead(number, at) && at.now.ms >= self.segment(number).swept_ms + PAUSE_MS {
                 self.sweep(number, at, pool);
                 return true;
             }
@@ -81,9 +79,10 @@ impl Shard {
             if is_flushed || deadline.is_due(at.now) {
                 let hash = self.hasher.hash_one(layout.key(bytes));
                 let location = self.location(place);
-                if let Some(slot) = self.index.find(hash, |found| found == location) {
+                let is_it = |found| (found == location).then_some(());
+                if let Some((slot, mark, ())) = self.index.look_up(hash, is_it) {
                     let extent = self.extent(layout, bytes);
-                    self.reclaim_dead(Found { hash, slot, place }, extent, layout, pool);
+                    self.reclaim_dead(Found { hash, slot, mark, place, layout }, extent, pool);
                 }
             } else {
                 earliest_ms = earliest_ms.min(deadline.ms());

@@ -69,10 +69,9 @@ impl Shard {
 
     /// Writes an item over one of the same layout; whether there was such a one.
     fn put_over(&mut self, found: Option<Found>, new: &NewItem<'_>) -> bool {
-        let Some(Found { place, .. }) = found else {
+        let Some(Found { place, layout, .. }) = found else {
             return false;
         };
-        let layout = self.layout(place);
         let fits = self.format.fits_over(layout, new);
         if fits {
             self.write(place, layout, new);
@@ -89,7 +88,7 @@ impl Shard {
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<Stored, NoRoom> {
-        let layout = self.layout(found.place);
+        let layout = found.layout;
         let bytes = self.bytes(found.place);
         let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
         let key = write.key;
@@ -98,7 +97,7 @@ impl Shard {
             return Ok(Stored::NotStored);
         }
         let is_behind = write.mode != StoreMode::Prepend;
-        if self.extend(found.place, write.value, is_behind, cas_unique, at) {
+        if self.extend(found, write.value, is_behind, cas_unique, at) {
             return Ok(Stored::Stored);
         }
         let bytes = self.bytes(found.place);
@@ -151,13 +150,12 @@ impl Shard {
     /// room.
     fn extend(
         &mut self,
-        place: Place,
+        Found { place, layout, .. }: Found,
         more: &[u8],
         is_behind: bool,
         cas_unique: u64,
         at: Moment,
     ) -> bool {
-        let layout = self.layout(place);
         let segment = self.segment(place.segment);
         let is_last = self.log(segment.log).open == Some(place.segment as u32)
             && place.at + layout.len == segment.used_len;
@@ -198,7 +196,7 @@ impl Shard {
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<Option<Found>, NoRoom> {
-        let layout = self.layout(found.place);
+        let layout = found.layout;
         let bytes = self.bytes(found.place);
         let old = self.value(found.place, layout);
         let value = [old.front, old.rest].concat();
@@ -241,7 +239,7 @@ impl Shard {
         self.write(place, layout, new);
         // Making room may have moved the old item, or evicted it.
         if let Some(old) = self.find_if(present, key) {
-            let mut extent = self.extent(self.layout(old.place), self.bytes(old.place));
+            let mut extent = self.extent(old.layout, self.bytes(old.place));
             if keeps_body {
                 self.move_body(extent.body, old.place, place);
                 extent.body = None;
