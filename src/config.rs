@@ -78,6 +78,31 @@ pub enum Protocol {
     Ascii,
 }
 
+/// Which items a full store gives up first (`-o eviction`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// By S3-FIFO.
+    S3Fifo,
+    /// The least recently used, nearly.
+    Lru,
+    /// The least frequently used, nearly.
+    Lfu,
+}
+
+impl Eviction {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::S3Fifo, Self::Lru, Self::Lfu];
+
+    /// As it is written behind `-o eviction=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S3Fifo => "s3fifo",
+            Self::Lru => "lru",
+            Self::Lfu => "lfu",
+        }
+    }
+}
+
 /// Every setting, checked. [`Config::default`] is what an empty command line gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
@@ -134,6 +159,8 @@ pub struct Config {
     pub detail_enabled: bool,
     /// `-B`: which protocols a connection may speak. Default [`Protocol::Auto`].
     pub protocol: Protocol,
+    /// `-o eviction`: which items go first. Default S3-FIFO.
+    pub eviction: Eviction,
     /// `-o idle_timeout`: how long a connection may be silent before it is closed, in seconds,
     /// 0 to 2,147,483,647; 0 is for ever. Default 0.
     pub idle_timeout_s: u32,
@@ -240,6 +267,7 @@ impl Config {
             prefix_delimiter: options.prefix_delimiter.unwrap_or(b':'),
             detail_enabled: options.prefix_delimiter.is_some(),
             protocol: options.protocol,
+            eviction: Eviction::S3Fifo,
             idle_timeout_s: 0,
             maxconns_fast: true,
             lock_memory: options.lock_memory,
@@ -250,6 +278,7 @@ impl Config {
         };
         for extended in options.extended.into_iter().flat_map(|list| list.0) {
             match extended {
+                Extended::Eviction(eviction) => config.eviction = eviction,
                 Extended::IdleTimeout(seconds) => config.idle_timeout_s = seconds,
                 Extended::MaxconnsFast(fast) => config.maxconns_fast = fast,
                 Extended::WithoutEffect(_) => {}
@@ -345,6 +374,7 @@ mod tests {
             prefix_delimiter: b':',
             detail_enabled: false,
             protocol: Protocol::Auto,
+            eviction: Eviction::S3Fifo,
             idle_timeout_s: 0,
             maxconns_fast: true,
             lock_memory: false,
@@ -385,6 +415,9 @@ mod tests {
                 c.protocol = Protocol::Ascii;
             }),
             (&[&["-B", "auto"]], |_| {}),
+            (&[&["-o", "eviction=lfu"], &["-o", "eviction=lru,eviction=lfu"]], |c| {
+                c.eviction = Eviction::Lfu;
+            }),
             (&[&["-o", "idle_timeout=9"], &["--extended=idle_timeout=9"]], |c| {
                 c.idle_timeout_s = 9;
             }),

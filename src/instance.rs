@@ -2,11 +2,11 @@
 
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::log::Log;
 use crate::prefixes::Prefixes;
 use crate::stats::{Counters, Totals};
-use crate::store::{ItemSize, Now, Store, StoreConfig, StoreStats};
+use crate::store::{self, ItemSize, Now, Store, StoreConfig, StoreStats};
 use larder_protocol::Limits;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -55,6 +55,11 @@ impl Instance {
             max: u64::from(limits.item_size_max),
         };
         let store = Store::new(&StoreConfig {
+            eviction: match config.eviction {
+                config::Eviction::S3Fifo => store::Eviction::S3Fifo,
+                config::Eviction::Lru => store::Eviction::Lru,
+                config::Eviction::Lfu => store::Eviction::Lfu,
+            },
             evictions: config.evictions,
             cas: config.cas_enabled,
             ..StoreConfig::for_limit(config.memory_limit_bytes, item_size)

@@ -1,7 +1,7 @@
 //! Sockets and threads: binding, accepting within the connection limit, dealing to workers, stopping.
 //!
 //! A worker is a thread with an event loop of its own; a connection goes to the worker that has the
-//! fewest and stays there. The thread that calls [`run`] accepts.
+//! fewest and stays there. The thread that calls [`run`] accepts; one more looks after the store.
 //!
 //! INVARIANT: never more than `-c` connections are served at a time.
 
@@ -19,10 +19,12 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// As many refused connections are given time to hear why.
 const REFUSED_COUNT_MAX: usize = 32;
@@ -31,12 +33,14 @@ const REFUSED_COUNT_MAX: usize = 32;
 const OTHER_FDS: u64 = REFUSED_COUNT_MAX as u64 + 32;
 /// What the event loop of a thread takes.
 const FDS_PER_THREAD: u64 = 4;
+/// How long the store is left to itself.
+const MAINTENANCE_PAUSE: Duration = Duration::from_secs(5);
 /// How long accepting rests after it failed, out of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// File descriptors kept for other things than connections.
 pub fn reserved_fds(threads: usize, listener_count: usize) -> u64 {
-    OTHER_FDS + FDS_PER_THREAD * (threads as u64 + 1) + listener_count as u64
+    OTHER_FDS + FDS_PER_THREAD * (threads as u64 + 2) + listener_count as u64
 }
 
 /// Binds every address that the configuration names.
@@ -133,6 +137,7 @@ pub fn run(
             let _ = event_loop.block_on(stop.wait_for(|stop| *stop));
         })?);
     }
+    threads.push(spawn_maintenance(instance)?);
     let outcome = acceptor.block_on(accept_all(instance, listeners, workers.into(), shutdown));
     instance.stop();
     for thread in threads {
@@ -140,6 +145,20 @@ pub fn run(
         let _ = thread.join();
     }
     outcome
+}
+
+/// The thread that looks after the store while nobody asks it to.
+fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
+    let event_loop = event_loop()?;
+    let instance = Arc::clone(instance);
+    std::thread::Builder::new().name("maintenance".to_owned()).spawn(move || {
+        event_loop.block_on(async {
+            let mut stop = instance.stop.subscribe();
+            while timeout(MAINTENANCE_PAUSE, stop.wait_for(|stop| *stop)).await.is_err() {
+                instance.store.maintain(instance.clock.now());
+            }
+        });
+    })
 }
 
 /// What a thread of the server waits in.

@@ -142,6 +142,7 @@ fn yes(is: bool) -> &'static str {
 /// `stats store`: what the memory limit is spent on. The parts add up to `store_bytes`.
 pub fn store(instance: &Instance, out: &mut Vec<u8>) {
     let store = instance.store_stats(instance.clock.now());
+    stat(out, "eviction", instance.config.eviction.name());
     for (name, value) in [
         ("limit_bytes", instance.store.limit_bytes()),
         ("store_bytes", store.charged_bytes),
@@ -149,11 +150,13 @@ pub fn store(instance: &Instance, out: &mut Vec<u8>) {
         ("index_bytes", store.index_bytes),
         ("ghost_bytes", store.ghost_bytes),
         ("large_bytes", store.large_bytes),
-        // Of the segments: written, and of that, what still counts.
+        // Of the segments: not in use, written, and of that, what still counts.
+        ("segment_free_bytes", store.segment_free_bytes),
         ("segment_used_bytes", store.used_bytes),
         ("segment_live_bytes", store.live_bytes),
         ("segment_dead_bytes", store.used_bytes - store.live_bytes),
         ("moved_bytes", store.moved_bytes),
+        ("sweeps", store.sweeps),
     ] {
         stat(out, name, value);
     }

@@ -4,6 +4,7 @@
 //! slabs, its LRU lists and its hash table. The latter are read, checked lightly, so that a slip
 //! is noticed, and reported as being without effect. A refusal is a whole sentence.
 
+use super::Eviction;
 use super::value::{decimal, digits};
 
 /// The largest number of seconds that `idle_timeout` takes.
@@ -12,6 +13,8 @@ const IDLE_TIMEOUT_MAX_S: u32 = 2_147_483_647;
 /// One sub-option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Extended {
+    /// `eviction`: who goes first.
+    Eviction(Eviction),
     /// `idle_timeout`, in seconds; 0 is for ever.
     IdleTimeout(u32),
     /// `maxconns_fast` or `no_maxconns_fast`.
@@ -103,6 +106,10 @@ fn extended(item: &str) -> Result<Extended, String> {
         None => (item, None),
     };
     match name {
+        "eviction" => value
+            .and_then(|name| Eviction::ALL.into_iter().find(|eviction| eviction.name() == name))
+            .map(Extended::Eviction)
+            .ok_or_else(|| wrong_value(name, "s3fifo, lru or lfu", value)),
         "idle_timeout" => value
             .and_then(digits)
             .filter(|seconds| *seconds <= IDLE_TIMEOUT_MAX_S)
@@ -175,6 +182,9 @@ mod tests {
 
     #[test]
     fn with_effect() {
+        assert_eq!(one("eviction=s3fifo"), Extended::Eviction(Eviction::S3Fifo));
+        assert_eq!(one("eviction=lru"), Extended::Eviction(Eviction::Lru));
+        assert_eq!(one("eviction=lfu"), Extended::Eviction(Eviction::Lfu));
         assert_eq!(one("idle_timeout=0"), Extended::IdleTimeout(0));
         assert_eq!(one("idle_timeout=2147483647"), Extended::IdleTimeout(2_147_483_647));
         assert_eq!(one("maxconns_fast"), Extended::MaxconnsFast(true));
@@ -254,6 +264,8 @@ mod tests {
         for (text, refusal) in [
             ("", "-o/--extended takes a list of options with commas between them, not ''"),
             (",", "-o/--extended takes a list of options with commas between them, not ','"),
+            ("eviction=LRU", "-o eviction takes s3fifo, lru or lfu, not 'LRU'"),
+            ("eviction", "-o eviction takes s3fifo, lru or lfu behind a '=', not nothing"),
             (
                 "idle_timeout=2147483648",
                 "-o idle_timeout takes a number of seconds from 0 to 2147483647, not '2147483648'",

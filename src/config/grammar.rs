@@ -38,6 +38,7 @@ or a list of these with commas; repeatable";
 
 const EXTENDED_HELP: &str = "\
 More options, with commas between them:
+eviction=POLICY       which items go first: s3fifo, lru, lfu
 idle_timeout=SECONDS  close a connection that is silent so long
                       [default: 0, never]
 maxconns_fast         close connections beyond -c with an error [default]

@@ -375,6 +375,7 @@ impl Store {
             );
         }
         sum.segment_bytes += self.pool.free_len();
+        sum.segment_free_bytes += self.pool.free_len();
         sum.charged_bytes += self.pool.free_len();
         sum
     }

@@ -27,6 +27,8 @@ pub struct StoreStats {
     pub age_s: u64,
     /// Bytes of segments, the spare ones among them.
     pub segment_bytes: u64,
+    /// Of those, not in use.
+    pub segment_free_bytes: u64,
     /// Of those, written.
     pub used_bytes: u64,
     /// Of those, of items that count.
@@ -75,6 +77,7 @@ impl StoreStats {
         self.expired_unfetched += shard.expired_unfetched;
         self.age_s = self.age_s.max(shard.age_s);
         self.segment_bytes += shard.segment_bytes;
+        self.segment_free_bytes += shard.segment_free_bytes;
         self.used_bytes += shard.used_bytes;
         self.live_bytes += shard.live_bytes;
         self.index_bytes += shard.index_bytes;

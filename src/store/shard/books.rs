@@ -93,6 +93,7 @@ impl Shard {
             curr_items: self.index.item_count(),
             age_s: now.ms.saturating_sub(oldest_ms) / 1000,
             segment_bytes: pool.charge(self.segment_count()),
+            segment_free_bytes: pool.charge(self.spares.len() as u64),
             index_bytes: self.index.charged(),
             hash_buckets: self.index.bucket_count(),
             ghost_bytes: self.ghost.charged(),
