@@ -20,21 +20,42 @@ pub(super) struct Segment {
     /// Where its last record begins.
     pub(super) last_at: usize,
     /// The segment whose last record goes on in this one, while that is held.
-    pub(super) previous: Option<u32>,
+    pub(super) previous: Link,
     /// The segment in which its last record goes on, while that is held.
-    pub(super) next: Option<u32>,
+    pub(super) next: Link,
     /// The flush generation of all its items.
     pub(super) generation: u32,
-    /// When it was begun, in milliseconds on the server's clock.
-    pub(super) begun_ms: u64,
+    /// When it was begun, in seconds on the server's clock.
+    pub(super) begun_s: u32,
     /// When it was begun, on the shard's clock of bytes.
     pub(super) begun: u32,
-    /// No item of it dies before, in milliseconds on the server's clock.
-    pub(super) earliest_ms: u64,
-    /// When its dead items were last looked for.
-    pub(super) swept_ms: u64,
+    /// No item of it dies before, in seconds on the server's clock.
+    pub(super) earliest_s: u32,
+    /// When its dead items were last looked for, in seconds on the server's clock.
+    pub(super) swept_s: u32,
     /// Which log it belongs to.
     pub(super) log: LogName,
+}
+
+/// The number of a segment, or none: half as large as an `Option`, and there are many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Link(u32);
+
+impl Link {
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    pub(super) fn to(number: usize) -> Self {
+        Self(u32::try_from(number).expect("fewer than 2^32 segments"))
+    }
+
+    pub(super) fn get(self) -> Option<usize> {
+        (self != Self::NONE).then_some(self.0 as usize)
+    }
+}
+
+/// A moment on the server's clock in seconds, rounded down; never is the last one.
+pub(super) fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms / 1000).unwrap_or(u32::MAX)
 }
 
 /// The two logs of a shard.

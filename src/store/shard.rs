@@ -27,7 +27,7 @@ use super::item::{self, Format, Layout};
 use super::large::{Bodies, Body};
 use super::number::number_in;
 use super::prefetch::prefetch;
-use super::segment::{LogName, Pool, Purse, Segment};
+use super::segment::{LogName, Pool, Purse, Segment, seconds};
 use super::value::Value;
 use super::{
     Arithmetic, Delta, ItemSize, ItemView, Key, Miss, Moment, NoRoom, StoreConfig, StoreMode,
@@ -40,8 +40,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use write::Put;
 
-/// Values longer than this fraction of a segment make a shard keep a spare segment more.
-const WIDE_FRACTION: usize = 16;
+/// Items longer than this fraction of a segment make a shard keep a spare segment more.
+const WIDE_FRACTION: usize = 8;
 
 /// A queue of segments.
 #[derive(Debug, Default)]
@@ -122,8 +122,8 @@ pub(super) struct Shard {
     since_tick: u64,
     /// Bytes of victims read since the last segment came free.
     read_len: usize,
-    /// Bytes of victims to read for each byte that is written, so that a segment comes free before it is needed.
-    pace: usize,
+    /// Bytes of victims that were read for the last segment that came free.
+    last_read_len: usize,
     /// Where the next victim is looked for among those with dead items.
     compact_cursor: usize,
     sweep_cursor: usize,
@@ -178,7 +178,7 @@ impl Shard {
             clock: 0,
             since_tick: 0,
             read_len: 0,
-            pace: 1,
+            last_read_len: 0,
             compact_cursor: 0,
             sweep_cursor: 0,
             ghost: Ghost::default(),
@@ -266,8 +266,8 @@ impl Shard {
 
     /// The segment in which the last record of one goes on.
     fn next_of(&self, number: usize) -> &Segment {
-        let next = self.segment(number).next;
-        self.segment(next.expect("a record that goes on has where to") as usize)
+        let next = self.segment(number).next.get();
+        self.segment(next.expect("a record that goes on has where to"))
     }
 
     #[inline]
@@ -340,7 +340,7 @@ impl Shard {
         };
         let found = if found.layout.set_deadline(self.bytes_mut(found.place), deadline) {
             let segment = self.segment_mut(found.place.segment);
-            segment.earliest_ms = segment.earliest_ms.min(deadline.ms());
+            segment.earliest_s = segment.earliest_s.min(seconds(deadline.ms()));
             found
         } else {
             match self.rewrite(key, found, deadline, at, purse)? {

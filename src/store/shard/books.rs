@@ -3,7 +3,7 @@
 use super::super::StoreStats;
 use super::super::exptime::Now;
 use super::super::item::Layout;
-use super::super::segment::Pool;
+use super::super::segment::{Pool, seconds};
 use super::{Found, Place, Shard};
 
 /// What an item takes.
@@ -37,8 +37,8 @@ impl Shard {
         let segment = self.segment_mut(place.segment);
         segment.live_len += front_len;
         if rest_len > 0 {
-            let next = segment.next.expect("a record that goes on has where to");
-            self.segment_mut(next as usize).live_len += rest_len;
+            let next = segment.next.get().expect("a record that goes on has where to");
+            self.segment_mut(next).live_len += rest_len;
         }
         self.stats.live_bytes += len as u64;
         self.wide_count += u64::from(self.is_wide(len));
@@ -49,8 +49,8 @@ impl Shard {
         let segment = self.segment_mut(place.segment);
         segment.live_len -= front_len;
         if rest_len > 0 {
-            let next = segment.next.expect("a record that goes on has where to");
-            self.segment_mut(next as usize).live_len -= rest_len;
+            let next = segment.next.get().expect("a record that goes on has where to");
+            self.segment_mut(next).live_len -= rest_len;
         }
         self.stats.live_bytes -= len as u64;
         self.wide_count -= u64::from(self.is_wide(len));
@@ -86,12 +86,12 @@ impl Shard {
     pub(in crate::store) fn stats(&self, now: Now, pool: &Pool) -> StoreStats {
         let oldest = [&self.small, &self.main].into_iter().filter_map(|log| {
             let number = log.sealed.front().copied().or(log.open)?;
-            Some(self.segment(number as usize).begun_ms)
+            Some(self.segment(number as usize).begun_s)
         });
-        let oldest_ms = oldest.min().unwrap_or(now.ms);
+        let now_s = seconds(now.ms);
         StoreStats {
             curr_items: self.index.item_count(),
-            age_s: now.ms.saturating_sub(oldest_ms) / 1000,
+            age_s: oldest.min().map_or(0, |begun_s| u64::from(now_s - begun_s)),
             segment_bytes: pool.charge(self.segment_count()),
             segment_free_bytes: pool.charge(self.spares.len() as u64),
             index_bytes: self.index.charged(),
@@ -124,9 +124,9 @@ impl Shard {
             let (front_len, rest_len) = self.split(place, layout.len);
             live[place.segment] += front_len;
             if rest_len > 0 {
-                let next = self.segment(place.segment).next.expect("the rest is held") as usize;
+                let next = self.segment(place.segment).next.get().expect("the rest is held");
                 assert!(rest_len <= self.segment(next).carried_len, "the rest is at the front");
-                assert_eq!(self.segment(next).previous, Some(place.segment as u32));
+                assert_eq!(self.segment(next).previous.get(), Some(place.segment));
                 assert_eq!(
                     self.segment(place.segment).last_at,
                     place.at,
@@ -137,8 +137,8 @@ impl Shard {
             bytes += self.extent(layout, item).size;
             wide_count += u64::from(self.is_wide(layout.len));
             item_count += 1;
-            let deadline = layout.deadline(item).ms();
-            assert!(self.segment(place.segment).earliest_ms <= deadline, "none dies unforeseen");
+            let deadline = seconds(layout.deadline(item).ms());
+            assert!(self.segment(place.segment).earliest_s <= deadline, "none dies unforeseen");
             let hash = self.hasher.hash_one(layout.key(item));
             let found = self.index.find(hash, |found| found == location);
             assert!(found.is_some(), "an item is found by its key");

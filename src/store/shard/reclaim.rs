@@ -89,8 +89,7 @@ impl Shard {
                 self.spares.push(bytes);
                 continue;
             }
-            self.pace = self.read_len / self.segment_len() + 1;
-            self.read_len = 0;
+            self.last_read_len = std::mem::take(&mut self.read_len);
             return Reclaimed::Segment(bytes);
         }
     }
@@ -157,8 +156,9 @@ impl Shard {
         }
         let before = segment
             .previous
-            .map_or(0, |previous| self.segment_len() - self.segment(previous as usize).last_at);
-        let behind = segment.next.map_or(0, |next| self.segment(next as usize).carried_len);
+            .get()
+            .map_or(0, |previous| self.segment_len() - self.segment(previous).last_at);
+        let behind = segment.next.get().map_or(0, |next| self.segment(next).carried_len);
         segment.live_len + before + behind
     }
 
@@ -168,11 +168,10 @@ impl Shard {
         victim.position = segment.carried_len;
         if segment.live_len == 0 {
             victim.position = segment.used_len;
-        } else if let Some(previous) = segment.previous
+        } else if let Some(previous) = segment.previous.get()
             && victim.rule == Rule::Compact
         {
-            let place =
-                Place { segment: previous as usize, at: self.segment(previous as usize).last_at };
+            let place = Place { segment: previous, at: self.segment(previous).last_at };
             let bytes = self.bytes(place);
             let layout = self.format.parse(bytes);
             let item = [bytes, &segment.bytes[..segment.carried_len]].concat();
@@ -209,8 +208,8 @@ impl Shard {
             let end = position + layout.len;
             let is_kept = if let Some(item) = bytes.get(position..end) {
                 self.judge(place, (layout, hash), item, victim.rule, at, pool)
-            } else if let Some(next) = self.segment(number).next {
-                let rest = &self.segment(next as usize).bytes[..end - bytes.len()];
+            } else if let Some(next) = self.segment(number).next.get() {
+                let rest = &self.segment(next).bytes[..end - bytes.len()];
                 let item = [&bytes[position..], rest].concat();
                 self.judge(place, (layout, hash), &item, victim.rule, at, pool)
             } else {

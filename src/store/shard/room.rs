@@ -5,7 +5,7 @@
 use super::super::eviction::TICKS_PER_MEMORY;
 use super::super::exptime::Deadline;
 use super::super::item::Layout;
-use super::super::segment::{LogName, Pool, Purse, Segment};
+use super::super::segment::{Link, LogName, Pool, Purse, Segment, seconds};
 use super::super::{Moment, NoRoom};
 use super::reclaim::Reclaimed;
 use super::{Place, Shard, WIDE_FRACTION};
@@ -85,10 +85,10 @@ impl Shard {
                 place = Place { segment: before as usize, at: segment.used_len };
                 segment.used_len += room;
                 segment.last_at = place.at;
-                segment.next = Some(number);
+                segment.next = Link::to(number as usize);
                 carried_len -= room;
                 let segment = self.segment_mut(number as usize);
-                segment.previous = Some(before);
+                segment.previous = Link::to(before as usize);
                 segment.carried_len = carried_len;
             }
         }
@@ -124,13 +124,13 @@ impl Shard {
             live_len: 0,
             carried_len: 0,
             last_at: 0,
-            previous: None,
-            next: None,
+            previous: Link::NONE,
+            next: Link::NONE,
             generation: at.generation,
-            begun_ms: at.now.ms,
+            begun_s: seconds(at.now.ms),
             begun: self.clock,
-            earliest_ms: Deadline::NEVER.ms(),
-            swept_ms: at.now.ms,
+            earliest_s: seconds(Deadline::NEVER.ms()),
+            swept_s: seconds(at.now.ms),
             log: name,
         });
         let log = self.log_mut(name);
@@ -143,11 +143,11 @@ impl Shard {
     pub(super) fn close(&mut self, number: u32) -> Box<[u8]> {
         let segment = self.segments[number as usize].take().expect("it is held");
         debug_assert_eq!(segment.live_len, 0, "nothing lives in it");
-        if let Some(next) = segment.next {
-            self.segment_mut(next as usize).previous = None;
+        if let Some(next) = segment.next.get() {
+            self.segment_mut(next).previous = Link::NONE;
         }
-        if let Some(previous) = segment.previous {
-            self.segment_mut(previous as usize).next = None;
+        if let Some(previous) = segment.previous.get() {
+            self.segment_mut(previous).next = Link::NONE;
         }
         self.stats.used_bytes -= segment.used_len as u64;
         let log = self.log_mut(segment.log);
@@ -245,13 +245,20 @@ impl Shard {
         self.free_segment(at, pool)
     }
 
-    /// Reads on through the victim, as far as the record that comes next is long, so that no set has to wait for
-    /// the whole of it.
-    pub(super) fn work_ahead(&mut self, record_len: usize, at: Moment, pool: &Pool) {
+    /// Reads on through the victim, as far as it takes for the next segment to be free when a log has no room left:
+    /// so no set has to wait for the whole of it.
+    pub(super) fn work_ahead(&mut self, log: LogName, record_len: usize, at: Moment, pool: &Pool) {
         if self.spares.len() > self.spares_wanted() || pool.has(self.wanted(pool.charge(1), pool)) {
             return;
         }
-        let mut budget = (record_len * self.pace).min(HOLD_LEN);
+        // As much as the last time, and a bit, over the room that is left.
+        let expected_len = self.last_read_len.max(self.segment_len());
+        let to_read_len = expected_len.saturating_sub(self.read_len) + self.segment_len() / 8;
+        let room = self
+            .log(log)
+            .open
+            .map_or(0, |number| self.segment_len() - self.segment(number as usize).used_len);
+        let mut budget = (record_len * to_read_len / room.max(record_len)).min(HOLD_LEN);
         match self.reclaim(&mut budget, at, pool, || false) {
             Reclaimed::Segment(bytes) => self.spares.push(bytes),
             Reclaimed::Paused | Reclaimed::Nothing => {}

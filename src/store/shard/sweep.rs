@@ -1,12 +1,12 @@
 //! Dead items that nobody reads: found before they are the oldest of their log, and their memory made use of.
 
 use super::super::Moment;
-use super::super::segment::Pool;
+use super::super::segment::{Pool, seconds};
 use super::reclaim::Reclaimed;
 use super::{Found, Place, Shard};
 
-/// Between two looks at the same segment, in milliseconds.
-const PAUSE_MS: u64 = 20_000;
+/// Between two looks at the same segment, in seconds.
+const PAUSE_S: u32 = 20;
 /// As many segments are asked whether they have dead items under one hold of the lock.
 const STEP_COUNT: usize = 1024;
 /// As much of victims is read under one hold of the lock, in bytes.
@@ -24,7 +24,9 @@ impl Shard {
                 return goes_on;
             }
             self.sweep_cursor += 1;
-            if self.has_dead(number, at) && at.now.ms >= self.segment(number).swept_ms + PAUSE_MS {
+            if self.has_dead(number, at)
+                && seconds(at.now.ms) >= self.segment(number).swept_s + PAUSE_S
+            {
                 self.sweep(number, at, pool);
                 return true;
             }
@@ -50,23 +52,22 @@ impl Shard {
 
     /// Forgets the dead items of one segment that has any; whether there was one.
     pub(super) fn sweep_due(&mut self, at: Moment, pool: &Pool) -> bool {
-        let due = (0..self.segments.len()).find(|number| self.has_dead(*number, at));
-        if let Some(number) = due {
-            self.sweep(number, at, pool);
-        }
-        due.is_some()
+        (0..self.segments.len())
+            .any(|number| self.has_dead(number, at) && self.sweep(number, at, pool))
     }
 
     /// Whether a segment is held and some of its items may be dead.
     fn has_dead(&self, number: usize, at: Moment) -> bool {
         self.segments[number].as_ref().is_some_and(|segment| {
-            let is_due = segment.earliest_ms <= at.now.ms || segment.generation < at.generation;
+            let is_due =
+                segment.earliest_s <= seconds(at.now.ms) || segment.generation < at.generation;
             is_due && segment.live_len > 0
         })
     }
 
-    /// Forgets the dead items of a segment.
-    fn sweep(&mut self, number: usize, at: Moment, pool: &Pool) {
+    /// Forgets the dead items of a segment; whether there were any.
+    fn sweep(&mut self, number: usize, at: Moment, pool: &Pool) -> bool {
+        let before = self.stats.reclaimed;
         let segment = self.segment(number);
         let is_flushed = segment.generation < at.generation;
         let used_len = segment.used_len;
@@ -90,8 +91,9 @@ impl Shard {
             place.at += layout.len;
         }
         let segment = self.segment_mut(number);
-        segment.earliest_ms = earliest_ms;
-        segment.swept_ms = at.now.ms;
+        segment.earliest_s = seconds(earliest_ms);
+        segment.swept_s = seconds(at.now.ms);
         self.stats.sweeps += 1;
+        self.stats.reclaimed > before
     }
 }

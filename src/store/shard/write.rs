@@ -4,7 +4,7 @@ use super::super::exptime::Deadline;
 use super::super::index;
 use super::super::item::{self, Layout, NewItem};
 use super::super::large::{Body, body_len};
-use super::super::segment::{LogName, Purse};
+use super::super::segment::{LogName, Purse, seconds};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
 use super::{Found, Place, Shard};
 
@@ -230,11 +230,11 @@ impl Shard {
         purse: &mut Purse<'_>,
     ) -> Result<Option<LogName>, NoRoom> {
         let layout = self.format.layout_of(new);
-        self.work_ahead(layout.len, at, purse.pool);
         let (log, mark) = match self.find_if(present, key) {
             Some(found) => (self.segment(found.place.segment).log, 0),
             None => self.policy.enter(self.ghost.take(key.hash), self.clock),
         };
+        self.work_ahead(log, layout.len, at, purse.pool);
         let place = self.allocate(log, layout, at, purse)?;
         self.write(place, layout, new);
         // Making room may have moved the old item, or evicted it.
@@ -282,17 +282,16 @@ impl Shard {
             segment.bytes[position..position + front.len()].copy_from_slice(front);
         }
         if !rest.is_empty() {
-            let next = segment.next.expect("a record that goes on has where to");
+            let next = segment.next.get().expect("a record that goes on has where to");
             let position = position + front.len() - segment.bytes.len();
-            self.segment_mut(next as usize).bytes[position..position + rest.len()]
-                .copy_from_slice(rest);
+            self.segment_mut(next).bytes[position..position + rest.len()].copy_from_slice(rest);
         }
     }
 
     /// Makes the segment of an item know when it dies.
     pub(super) fn note_deadline(&mut self, place: Place, deadline: Deadline) {
         let segment = self.segment_mut(place.segment);
-        segment.earliest_ms = segment.earliest_ms.min(deadline.ms());
+        segment.earliest_s = segment.earliest_s.min(seconds(deadline.ms()));
     }
 
     /// The item of a key that may be present; a key that is not needs no look.
