@@ -7,30 +7,26 @@
 //! Only the holder of the shard's lock may change it; the table may be prefetched without.
 #![expect(clippy::cast_possible_truncation, reason = "fingerprints are parts of hashes")]
 
-use super::chunks::{CHUNK_LEN, Chunks, Extent};
+use super::lines::{Extent, LINE_LEN, Line, Lines, STEP_LEN};
 use super::segment::Pool;
-use bytemuck::Zeroable;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 const RING_LEN: usize = 31;
 const LANES: usize = 4;
 
 /// One line of the table: 31 fingerprints and the place of the next, four to a word.
-#[derive(Debug, Zeroable)]
-#[repr(C, align(64))]
-struct Line {
-    words: [AtomicU64; 8],
-}
+#[derive(Debug, Clone, Copy)]
+struct Ring<'a>(&'a Line);
 
-impl Line {
-    fn lane(&self, index: usize) -> u16 {
-        (self.words[index / LANES].load(Relaxed) >> (16 * (index % LANES))) as u16
+impl Ring<'_> {
+    fn lane(self, index: usize) -> u16 {
+        (self.0[index / LANES].load(Relaxed) >> (16 * (index % LANES))) as u16
     }
 
-    fn set_lane(&self, index: usize, value: u16) {
+    fn set_lane(self, index: usize, value: u16) {
         let shift = 16 * (index % LANES);
-        let word = &self.words[index / LANES];
+        let word = &self.0[index / LANES];
         let kept = word.load(Relaxed) & !(0xffff << shift);
         word.store(kept | u64::from(value) << shift, Relaxed);
     }
@@ -39,7 +35,7 @@ impl Line {
 /// What may be looked at without the lock.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    lines: Chunks<Line>,
+    lines: Lines,
     extent: Extent,
 }
 
@@ -62,7 +58,7 @@ pub(super) struct Ghost {
     pub(super) table: Arc<Table>,
 }
 
-const CHUNK_BYTES: u64 = (CHUNK_LEN * size_of::<Line>()) as u64;
+const STEP_BYTES: u64 = STEP_LEN as u64 * LINE_LEN;
 
 impl Ghost {
     /// Makes room for about this many keys, a line at a time, where there is memory.
@@ -71,12 +67,12 @@ impl Ghost {
         if (count * RING_LEN) as u64 >= key_count {
             return;
         }
-        if count.is_multiple_of(CHUNK_LEN) {
-            if !pool.reserve(CHUNK_BYTES) {
+        if count.is_multiple_of(STEP_LEN) {
+            if !pool.reserve(STEP_BYTES) {
                 return;
             }
             if !self.table.lines.ensure(count) {
-                pool.release(CHUNK_BYTES);
+                pool.release(STEP_BYTES);
                 return;
             }
         }
@@ -85,16 +81,16 @@ impl Ghost {
 
     /// Bytes that the table takes.
     pub(super) fn charged(&self) -> u64 {
-        self.table.extent.count().div_ceil(CHUNK_LEN) as u64 * CHUNK_BYTES
+        self.table.extent.count().div_ceil(STEP_LEN) as u64 * STEP_BYTES
     }
 
     /// Remembers a key.
     pub(super) fn insert(&mut self, hash: u64) {
         if let Some(index) = self.table.line_index(hash) {
-            let line = self.table.lines.get(index);
-            let next = usize::from(line.lane(RING_LEN));
-            line.set_lane(next, fingerprint(hash));
-            line.set_lane(RING_LEN, ((next + 1) % RING_LEN) as u16);
+            let ring = Ring(self.table.lines.get(index));
+            let next = usize::from(ring.lane(RING_LEN));
+            ring.set_lane(next, fingerprint(hash));
+            ring.set_lane(RING_LEN, ((next + 1) % RING_LEN) as u16);
         }
     }
 
@@ -103,11 +99,11 @@ impl Ghost {
         let Some(index) = self.table.line_index(hash) else {
             return false;
         };
-        let line = self.table.lines.get(index);
+        let ring = Ring(self.table.lines.get(index));
         let wanted = fingerprint(hash);
-        let place = (0..RING_LEN).find(|place| line.lane(*place) == wanted);
+        let place = (0..RING_LEN).find(|place| ring.lane(*place) == wanted);
         if let Some(place) = place {
-            line.set_lane(place, 0);
+            ring.set_lane(place, 0);
         }
         place.is_some()
     }
@@ -158,9 +154,9 @@ mod tests {
 
     #[test]
     fn without_memory_it_keeps_its_size() {
-        let pool = Pool::new(CHUNK_BYTES, 4096);
+        let pool = Pool::new(STEP_BYTES, 4096);
         let ghost = grown(1_000_000, &pool);
-        assert_eq!(ghost.table.extent.count(), CHUNK_LEN);
-        assert_eq!((ghost.charged(), pool.budget.used()), (CHUNK_BYTES, CHUNK_BYTES));
+        assert_eq!(ghost.table.extent.count(), STEP_LEN);
+        assert_eq!((ghost.charged(), pool.budget.used()), (STEP_BYTES, STEP_BYTES));
     }
 }

@@ -10,11 +10,10 @@
 //! INVARIANT: a slot is 0, or tag (16 bits) | mark (8) | location + 1 (40).
 #![expect(clippy::cast_possible_truncation, reason = "slots are taken apart")]
 
-use super::chunks::{CHUNK_LEN, Chunks, Extent};
+use super::lines::{Extent, LINE_LEN, Line, Lines, STEP_LEN};
 use super::segment::Pool;
-use bytemuck::Zeroable;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Slots of a bucket; the eighth word links to an overflow bucket.
 const SLOT_COUNT: usize = 7;
@@ -25,32 +24,37 @@ const LOCATION_BITS: u32 = 40;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const TAG_SHIFT: u32 = 48;
 
-#[derive(Debug, Zeroable)]
-#[repr(C, align(64))]
-struct Bucket {
-    slots: [AtomicU64; SLOT_COUNT],
-    /// One more than the overflow bucket that goes on; 0 where none does.
-    next: AtomicU32,
-}
+/// One line: the slots, and one more than the overflow bucket that goes on, or 0.
+#[derive(Debug, Clone, Copy)]
+struct Bucket<'a>(&'a Line);
 
 /// The slots and the next overflow bucket of a bucket.
-type Contents = ([u64; SLOT_COUNT], u32);
+type Contents = ([u64; SLOT_COUNT], u64);
 
-impl Bucket {
+impl Bucket<'_> {
     #[inline]
-    fn slots(&self) -> [u64; SLOT_COUNT] {
-        self.slots.each_ref().map(|slot| slot.load(Relaxed))
+    fn slots(self) -> [u64; SLOT_COUNT] {
+        let [slots @ .., _] = self.0;
+        slots.each_ref().map(|slot| slot.load(Relaxed))
     }
 
-    fn set(&self, (slots, next): Contents) {
+    fn next(self) -> u64 {
+        self.0[SLOT_COUNT].load(Relaxed)
+    }
+
+    fn set_next(self, next: u64) {
+        self.0[SLOT_COUNT].store(next, Relaxed);
+    }
+
+    fn set(self, (slots, next): Contents) {
         for (slot, word) in slots.into_iter().enumerate() {
-            self.slots[slot].store(word, Relaxed);
+            self.0[slot].store(word, Relaxed);
         }
-        self.next.store(next, Relaxed);
+        self.set_next(next);
     }
 
-    fn take(&self) -> Contents {
-        let contents = (self.slots(), self.next.load(Relaxed));
+    fn take(self) -> Contents {
+        let contents = (self.slots(), self.next());
         self.set(([0; SLOT_COUNT], 0));
         contents
     }
@@ -70,12 +74,12 @@ fn matches(slots: &[u64; SLOT_COUNT], hash: u64) -> u32 {
 /// Buckets, and how many are in use.
 #[derive(Debug, Default)]
 struct Buckets {
-    buckets: Chunks<Bucket>,
+    lines: Lines,
     extent: Extent,
 }
 
 /// What the index takes at a time.
-pub(super) const CHUNK_BYTES: u64 = (CHUNK_LEN * size_of::<Bucket>()) as u64;
+pub(super) const STEP_BYTES: u64 = STEP_LEN as u64 * LINE_LEN;
 
 impl Buckets {
     fn count(&self) -> usize {
@@ -85,20 +89,25 @@ impl Buckets {
     /// One more, empty, and the one that it takes from; `None` where there is no memory.
     fn push(&self, pool: &Pool) -> Option<usize> {
         let count = self.count();
-        if count.is_multiple_of(CHUNK_LEN) {
-            if !pool.reserve(CHUNK_BYTES) {
+        if count.is_multiple_of(STEP_LEN) {
+            if !pool.reserve(STEP_BYTES) {
                 return None;
             }
-            if !self.buckets.ensure(count) {
-                pool.release(CHUNK_BYTES);
+            if !self.lines.ensure(count) {
+                pool.release(STEP_BYTES);
                 return None;
             }
         }
         Some(self.extent.push())
     }
 
+    #[inline]
+    fn get(&self, index: usize) -> Bucket<'_> {
+        Bucket(self.lines.get(index))
+    }
+
     fn charged(&self) -> u64 {
-        self.count().div_ceil(CHUNK_LEN) as u64 * CHUNK_BYTES
+        self.count().div_ceil(STEP_LEN) as u64 * STEP_BYTES
     }
 }
 
@@ -112,16 +121,16 @@ pub(super) struct Table {
 impl Table {
     /// Asks for the bucket of a hash.
     pub(super) fn prefetch(&self, hash: u64) {
-        self.buckets.buckets.prefetch(self.buckets.extent.home(hash));
+        self.buckets.lines.prefetch(self.buckets.extent.home(hash));
     }
 
     /// Calls `each` with where the item of a hash may be, of those whose bucket is not full.
     #[inline]
     pub(super) fn guess(&self, hash: u64, each: impl Fn(u64)) {
-        let Some(bucket) = self.buckets.buckets.try_get(self.buckets.extent.home(hash)) else {
+        let Some(line) = self.buckets.lines.try_get(self.buckets.extent.home(hash)) else {
             return;
         };
-        let slots = bucket.slots();
+        let slots = Bucket(line).slots();
         let mut matches = matches(&slots, hash);
         while matches != 0 {
             each((slots[matches.trailing_zeros() as usize] & LOCATION_MASK) - 1);
@@ -176,23 +185,23 @@ impl Index {
         SlotAt { index, is_overflow: false, slot: 0 }
     }
 
-    fn bucket(&self, at: SlotAt) -> &Bucket {
+    fn bucket(&self, at: SlotAt) -> Bucket<'_> {
         let buckets = if at.is_overflow { &self.table.overflow } else { &self.table.buckets };
-        buckets.buckets.get(at.index)
+        buckets.get(at.index)
     }
 
     /// The overflow bucket that goes on where a bucket is full.
     fn after(&self, at: SlotAt) -> Option<SlotAt> {
-        let index = self.bucket(at).next.load(Relaxed).checked_sub(1)? as usize;
+        let index = self.bucket(at).next().checked_sub(1)? as usize;
         Some(SlotAt { index, is_overflow: true, slot: 0 })
     }
 
     fn word(&self, at: SlotAt) -> u64 {
-        self.bucket(at).slots[at.slot].load(Relaxed)
+        self.bucket(at).0[at.slot].load(Relaxed)
     }
 
     fn set_word(&mut self, at: SlotAt, word: u64) {
-        self.bucket(at).slots[at.slot].store(word, Relaxed);
+        self.bucket(at).0[at.slot].store(word, Relaxed);
     }
 
     /// The slot of a key: `is_it` compares the key of the item at a location.
@@ -258,7 +267,7 @@ impl Index {
             left_count -= 1;
         }
         if left_count == 0 {
-            self.bucket(before).next.store(0, Relaxed);
+            self.bucket(before).set_next(0);
             self.vacant.push(u32::try_from(last.index).expect("fewer than 2^32 overflow buckets"));
         }
     }
@@ -292,9 +301,8 @@ impl Index {
         };
         let mut slots = [0; SLOT_COUNT];
         slots[0] = word;
-        overflow.buckets.get(index).set((slots, 0));
-        let next = u32::try_from(index + 1).expect("fewer than 2^32 overflow buckets");
-        self.bucket(at).next.store(next, Relaxed);
+        overflow.get(index).set((slots, 0));
+        self.bucket(at).set_next(index as u64 + 1);
         true
     }
 
@@ -315,7 +323,7 @@ impl Index {
 
     /// Moves what belongs there from a bucket into the one that was just added.
     fn split(&mut self, index: usize, pool: &Pool, hash_of: &impl Fn(u64) -> u64) {
-        let mut contents = self.table.buckets.buckets.get(index).take();
+        let mut contents = self.table.buckets.get(index).take();
         loop {
             let (slots, next) = contents;
             for word in slots.into_iter().filter(|word| *word != 0) {
@@ -326,17 +334,17 @@ impl Index {
             let Some(next) = next.checked_sub(1) else {
                 return;
             };
-            contents = self.table.overflow.buckets.get(next as usize).take();
-            self.vacant.push(next);
+            contents = self.table.overflow.get(next as usize).take();
+            self.vacant.push(u32::try_from(next).expect("fewer than 2^32 overflow buckets"));
         }
     }
 
     /// All locations, in no order.
     pub(super) fn locations(&self) -> Vec<u64> {
         let all = [&self.table.buckets, &self.table.overflow];
-        let words = all.into_iter().flat_map(|buckets| {
-            (0..buckets.count()).flat_map(|index| buckets.buckets.get(index).slots())
-        });
+        let words = all
+            .into_iter()
+            .flat_map(|buckets| (0..buckets.count()).flat_map(|index| buckets.get(index).slots()));
         words.filter(|word| *word != 0).map(|word| (word & LOCATION_MASK) - 1).collect()
     }
 }

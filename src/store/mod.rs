@@ -20,7 +20,6 @@
 //! INVARIANT: a CAS unique changes exactly when the value does, and no two are equal.
 
 mod budget;
-mod chunks;
 mod eviction;
 mod exact;
 mod exact_item;
@@ -30,6 +29,7 @@ mod ghost;
 mod index;
 mod item;
 mod large;
+mod lines;
 mod number;
 mod operation;
 mod prefetch;
@@ -101,9 +101,9 @@ impl StoreConfig {
     /// What suits a limit: segments and shards that are small enough for the open ones not to matter.
     #[expect(clippy::missing_panics_doc, reason = "64 KiB fit into any usize")]
     pub fn for_limit(limit_bytes: u64, item_size: ItemSize) -> Self {
-        let segment_len = 1_u64 << (limit_bytes / 2048).clamp(4096, 65_536).ilog2();
+        let segment_len = 1_u64 << (limit_bytes / 1536).clamp(4096, 65_536).ilog2();
         // Each shard has two open segments, a spare one, and one that is being given up.
-        let shard_count = 1 << (limit_bytes / segment_len / 256).clamp(1, 16).ilog2();
+        let shard_count = 1 << (limit_bytes / segment_len / 400).clamp(1, 16).ilog2();
         Self {
             limit_bytes,
             shard_count,

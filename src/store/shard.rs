@@ -18,13 +18,13 @@ mod room;
 mod sweep;
 mod write;
 
-use super::chunks::Chunks;
 use super::eviction::Policy;
 use super::exptime::Deadline;
 use super::ghost::{self, Ghost};
 use super::index::{self, Index, SlotAt};
 use super::item::{self, Format, Layout};
 use super::large::{Bodies, Body};
+use super::lines::Lines;
 use super::number::number_in;
 use super::prefetch::prefetch;
 use super::segment::{LogName, Pool, Purse, Segment, seconds};
@@ -37,7 +37,7 @@ pub(super) use reclaim::Reclaimed;
 use reclaim::Victim;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use write::Put;
 
 /// Items longer than this fraction of a segment make a shard keep a spare segment more.
@@ -65,7 +65,7 @@ impl Log {
 pub(super) struct Hints {
     index: Arc<index::Table>,
     ghost: Arc<ghost::Table>,
-    addresses: Arc<Chunks<AtomicUsize>>,
+    addresses: Arc<Lines>,
     segment_shift: u32,
 }
 
@@ -84,8 +84,11 @@ impl Hints {
     pub(super) fn prefetch_item(&self, hash: u64) {
         self.index.guess(hash, |location| {
             let at = location & ((1 << self.segment_shift) - 1);
-            let address = self.addresses.try_get((location >> self.segment_shift) as usize);
-            let address = address.map_or(0, |address| address.load(Relaxed)) + at as usize;
+            let number = (location >> self.segment_shift) as usize;
+            let Some(addresses) = self.addresses.try_get(number / 8) else {
+                return;
+            };
+            let address = addresses[number % 8].load(Relaxed) as usize + at as usize;
             prefetch(address);
             prefetch(address + 64);
             prefetch(address + 128);
@@ -106,8 +109,8 @@ pub(super) struct Shard {
     /// By number, which with a position makes a location.
     segments: Vec<Option<Segment>>,
     vacant: Vec<u32>,
-    /// Where the bytes of each segment begin, for [`Hints`].
-    addresses: Arc<Chunks<AtomicUsize>>,
+    /// Where the bytes of each segment begin, eight to a line, for [`Hints`].
+    addresses: Arc<Lines>,
     small: Log,
     main: Log,
     /// For the survivors of the next victim, which is not free before they have left it.

@@ -115,8 +115,8 @@ impl Shard {
             u32::try_from(self.segments.len() - 1).expect("fewer than 2^32 segments")
         });
         // Without an address there is no prefetching, and nothing worse.
-        if self.addresses.ensure(number as usize) {
-            self.addresses.get(number as usize).store(bytes.as_ptr().addr(), Relaxed);
+        if self.addresses.ensure(number as usize / 8) {
+            self.set_address(number, bytes.as_ptr().addr());
         }
         self.segments[number as usize] = Some(Segment {
             bytes,
@@ -139,6 +139,12 @@ impl Shard {
         number
     }
 
+    fn set_address(&self, number: u32, address: usize) {
+        if let Some(addresses) = self.addresses.try_get(number as usize / 8) {
+            addresses[number as usize % 8].store(address as u64, Relaxed);
+        }
+    }
+
     /// Takes a segment out of its log; its bytes.
     pub(super) fn close(&mut self, number: u32) -> Box<[u8]> {
         let segment = self.segments[number as usize].take().expect("it is held");
@@ -156,9 +162,7 @@ impl Shard {
         } else {
             log.sealed.retain(|sealed| *sealed != number);
         }
-        if let Some(address) = self.addresses.try_get(number as usize) {
-            address.store(0, Relaxed);
-        }
+        self.set_address(number, 0);
         self.vacant.push(number);
         segment.bytes
     }

@@ -255,7 +255,7 @@ impl Shard {
         while !self.index.insert(key.hash, mark, self.location(place), purse.pool) {
             let Some(bytes) = purse.segments.pop() else {
                 self.count_dead(place, layout.len);
-                return Err(NoRoom { needed: index::CHUNK_BYTES });
+                return Err(NoRoom { needed: index::STEP_BYTES });
             };
             purse.pool.give(bytes);
         }
