@@ -20,6 +20,9 @@ const SLOT_COUNT: usize = 7;
 /// A bucket more for each so many items.
 const ITEMS_PER_BUCKET: u64 = 6;
 
+/// Buckets of a chain that are looked through without the lock.
+const GUESSED_MAX: usize = 3;
+
 const LOCATION_BITS: u32 = 40;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const TAG_SHIFT: u32 = 48;
@@ -63,12 +66,18 @@ impl Bucket<'_> {
 /// Which slots may be of a hash, by their tags: one bit each, without a branch for each.
 #[inline]
 fn matches(slots: &[u64; SLOT_COUNT], hash: u64) -> u32 {
-    let tag = hash >> TAG_SHIFT;
+    let tag = tag(hash);
     let mut matches = 0;
     for (slot, word) in slots.iter().enumerate() {
-        matches |= u32::from(word >> TAG_SHIFT == tag && *word != 0) << slot;
+        matches |= u32::from(word >> TAG_SHIFT == tag) << slot;
     }
     matches
+}
+
+/// Never 0, which is the tag of an empty slot.
+#[inline]
+fn tag(hash: u64) -> u64 {
+    (hash >> TAG_SHIFT).max(1)
 }
 
 /// Buckets, and how many are in use.
@@ -124,17 +133,23 @@ impl Table {
         self.buckets.lines.prefetch(self.buckets.extent.home(hash));
     }
 
-    /// Calls `each` with where the item of a hash may be, of those whose bucket is not full.
+    /// Calls `each` with where the item of a hash may be.
     #[inline]
     pub(super) fn guess(&self, hash: u64, each: impl Fn(u64)) {
-        let Some(line) = self.buckets.lines.try_get(self.buckets.extent.home(hash)) else {
-            return;
-        };
-        let slots = Bucket(line).slots();
-        let mut matches = matches(&slots, hash);
-        while matches != 0 {
-            each((slots[matches.trailing_zeros() as usize] & LOCATION_MASK) - 1);
-            matches &= matches - 1;
+        let mut line = self.buckets.lines.try_get(self.buckets.extent.home(hash));
+        // Others may change what is read here: what seems to be a chain may have no end.
+        for _ in 0..GUESSED_MAX {
+            let Some(bucket) = line.map(Bucket) else {
+                return;
+            };
+            let slots = bucket.slots();
+            let mut matches = matches(&slots, hash);
+            while matches != 0 {
+                each((slots[matches.trailing_zeros() as usize] & LOCATION_MASK).wrapping_sub(1));
+                matches &= matches - 1;
+            }
+            let next = bucket.next().checked_sub(1);
+            line = next.and_then(|next| self.overflow.lines.try_get(next as usize));
         }
     }
 }
@@ -275,7 +290,7 @@ impl Index {
     /// Enters an item that is not there yet; false where there is no memory for an overflow bucket.
     pub(super) fn insert(&mut self, hash: u64, mark: u8, location: u64, pool: &Pool) -> bool {
         let mark = u64::from(mark) << LOCATION_BITS;
-        let word = (hash >> TAG_SHIFT << TAG_SHIFT) | mark | (location + 1);
+        let word = tag(hash) << TAG_SHIFT | mark | (location + 1);
         let entered = self.enter(self.home(hash), word, pool);
         self.item_count += u64::from(entered);
         entered
