@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_last_keys_are_known_and_others_are_not() {
-        let pool = Pool::new(1 << 20, 4096);
+        let pool = Pool::new(1 << 20, 4096, 1);
         let mut ghost = Ghost::default();
         assert!(!ghost.take(hash(1)), "nothing is known without memory");
         ghost = grown(1000, &pool);
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn without_memory_it_keeps_its_size() {
-        let pool = Pool::new(STEP_BYTES, 4096);
+        let pool = Pool::new(STEP_BYTES, 4096, 1);
         let ghost = grown(1_000_000, &pool);
         assert_eq!(ghost.table.extent.count(), STEP_LEN);
         assert_eq!((ghost.charged(), pool.budget.used()), (STEP_BYTES, STEP_BYTES));

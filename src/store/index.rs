@@ -382,7 +382,7 @@ mod tests {
         /// Whatever is entered, moved and removed while it grows: the index is a map.
         #[test]
         fn the_index_is_a_map(ops in proptest::collection::vec((0..4_u8, 0..600_u16), 1..3000)) {
-            let pool = Pool::new(1 << 24, 4096);
+            let pool = Pool::new(1 << 24, 4096, 1);
             let mut index = Index::new(&pool).expect("there is room");
             // A location is the key and how often it moved, so that the key can be read from it.
             let mut model: HashMap<u16, u64> = HashMap::new();
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn overflow_buckets_come_free_again() {
-        let pool = Pool::new(1 << 24, 4096);
+        let pool = Pool::new(1 << 24, 4096, 1);
         let mut index = Index::new(&pool).expect("there is room");
         // All in one bucket, which never splits here.
         for key in 0..1000 {

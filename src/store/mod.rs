@@ -180,12 +180,14 @@ impl Store {
         let hasher = RandomState::new();
         let segment_len = config.segment_len;
         assert!(segment_len.is_power_of_two(), "segments are found by bits of a location");
-        let pool = Pool::new(config.limit_bytes, segment_len);
-        let shard = || match config.eviction.policy() {
-            Some(policy) => Shard::Log(shard::Shard::new(config, policy, hasher.clone(), &pool)),
+        let pool = Pool::new(config.limit_bytes, segment_len, config.shard_count);
+        let shard = |number| match config.eviction.policy() {
+            Some(policy) => {
+                Shard::Log(shard::Shard::new(number, config, policy, hasher.clone(), &pool))
+            }
             None => Shard::Exact(exact::Shard::new(config.evictions, config.item_size)),
         };
-        let shards: Box<[Shard]> = (0..config.shard_count).map(|_| shard()).collect();
+        let shards: Box<[Shard]> = (0..config.shard_count).map(shard).collect();
         let hints = shards.iter().filter_map(|shard| match shard {
             Shard::Log(log) => Some(log.hints()),
             Shard::Exact(_) => None,
@@ -449,14 +451,17 @@ impl Store {
             return self.evict_from_others(needed, home, now);
         }
         let is_enough = |purse: &Purse<'_>| self.pool.charge(purse.segments.len() as u64) >= needed;
-        for index in 0..self.shards.len() {
-            while !is_enough(purse)
-                && let Shard::Log(log) = &mut *self.shard((home + index) % self.shards.len())
-            {
-                match log.free(self.moment(now), &self.pool) {
-                    Reclaimed::Segment(bytes) => purse.segments.push(bytes),
-                    Reclaimed::Paused => {}
-                    Reclaimed::Nothing => break,
+        // First what is dead anywhere, then what lives, beginning at home.
+        for may_evict in [false, true] {
+            for index in 0..self.shards.len() {
+                while !is_enough(purse)
+                    && let Shard::Log(log) = &mut *self.shard((home + index) % self.shards.len())
+                {
+                    match log.free(may_evict, self.moment(now), &self.pool) {
+                        Reclaimed::Segment(bytes) => purse.segments.push(bytes),
+                        Reclaimed::Paused => {}
+                        Reclaimed::Nothing => break,
+                    }
                 }
             }
         }

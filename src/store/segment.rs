@@ -3,6 +3,7 @@
 //! INVARIANT: the pool's budget is charged for every segment that exists, wherever it is.
 
 use super::budget::Budget;
+use super::lines::Line;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -70,6 +71,9 @@ pub(super) enum LogName {
 /// What a segment takes besides its bytes: a [`Segment`], its address, and the allocator's head.
 const OVERHEAD: u64 = size_of::<Segment>() as u64 + 24;
 
+/// With more dead bytes than this fraction of the limit, nothing living is evicted.
+pub(super) const DEAD_FRACTION: u64 = 50;
+
 /// The memory limit, and the segments that nobody uses at the moment.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -78,15 +82,18 @@ pub(super) struct Pool {
     free: Mutex<Vec<Box<[u8]>>>,
     /// How many there are in `free`, to be read without its lock.
     free_count: AtomicU64,
+    /// Bytes of dead items in each shard, in a line each, so that its threads do not wait for one another.
+    dead: Box<[Line]>,
 }
 
 impl Pool {
-    pub(super) fn new(limit: u64, segment_len: usize) -> Self {
+    pub(super) fn new(limit: u64, segment_len: usize, shard_count: usize) -> Self {
         Self {
             budget: Budget::new(limit),
             segment_len,
             free: Mutex::default(),
             free_count: AtomicU64::new(0),
+            dead: (0..shard_count).map(|_| Line::default()).collect(),
         }
     }
 
@@ -155,6 +162,17 @@ impl Pool {
     /// Bytes that nobody uses, in segments or not yet allocated.
     pub(super) fn free(&self) -> u64 {
         self.budget.limit() - self.budget.used() + self.free_len()
+    }
+
+    /// Notes how many bytes are dead in a shard.
+    pub(super) fn set_dead(&self, shard: usize, len: u64) {
+        self.dead[shard][0].store(len, Relaxed);
+    }
+
+    /// Whether so much is dead that nothing living may be evicted: memory can be had by moving together what lives.
+    pub(super) fn is_loose(&self) -> bool {
+        let dead_len: u64 = self.dead.iter().map(|len| len[0].load(Relaxed)).sum();
+        dead_len * DEAD_FRACTION > self.budget.limit()
     }
 
     /// Gives back what [`Self::reserve`] took.

@@ -98,6 +98,8 @@ impl Hints {
 
 #[derive(Debug)]
 pub(super) struct Shard {
+    /// Among the shards of the store.
+    number: usize,
     format: Format,
     hasher: ahash::RandomState,
     /// Segments are 2^this bytes long.
@@ -125,9 +127,13 @@ pub(super) struct Shard {
     since_tick: u64,
     /// Bytes of victims read since the last segment came free.
     read_len: usize,
-    /// Bytes of victims that were read for the last segment that came free.
-    last_read_len: usize,
-    /// Where the next victim is looked for among those with dead items.
+    /// Those, and bytes of segments that were compacted.
+    work_len: usize,
+    /// As much work as it took for the last segment that came free.
+    last_work_len: usize,
+    /// Work that is due but not done, in bytes: a segment is compacted as a whole.
+    work_due_len: usize,
+    /// Where the next segment with dead items is looked for.
     compact_cursor: usize,
     sweep_cursor: usize,
     ghost: Ghost,
@@ -157,12 +163,14 @@ struct Found {
 impl Shard {
     /// An empty shard; takes a little memory from the pool.
     pub(super) fn new(
+        number: usize,
         config: &StoreConfig,
         policy: Box<dyn Policy>,
         hasher: ahash::RandomState,
         pool: &Pool,
     ) -> Self {
         Self {
+            number,
             format: Format { cas: config.cas },
             hasher,
             segment_shift: pool.segment_len().trailing_zeros(),
@@ -181,7 +189,9 @@ impl Shard {
             clock: 0,
             since_tick: 0,
             read_len: 0,
-            last_read_len: 0,
+            work_len: 0,
+            last_work_len: 0,
+            work_due_len: 0,
             compact_cursor: 0,
             sweep_cursor: 0,
             ghost: Ghost::default(),

@@ -56,6 +56,16 @@ impl Shard {
         self.wide_count -= u64::from(self.is_wide(len));
     }
 
+    /// Bytes in the logs of items that do not count any more.
+    pub(super) fn dead_len(&self) -> u64 {
+        self.stats.used_bytes - self.stats.live_bytes
+    }
+
+    /// Lets the other shards know how much is dead here.
+    pub(super) fn publish_dead(&self, pool: &Pool) {
+        pool.set_dead(self.number, self.dead_len());
+    }
+
     /// Takes an item out of the books that the index does not point to any more.
     pub(super) fn bury(&mut self, place: Place, extent: Extent, pool: &Pool) {
         self.stats.bytes -= extent.size;
@@ -64,6 +74,7 @@ impl Shard {
             self.log_mut(log).body_count -= self.bodies.remove(number, pool);
         }
         self.count_dead(place, extent.len);
+        self.publish_dead(pool);
     }
 
     /// Forgets an item that was found to be dead.

@@ -6,24 +6,23 @@ use super::super::Moment;
 use super::super::eviction::{Fate, Judged, TRIES_MAX};
 use super::super::exptime::Deadline;
 use super::super::item::{self, FRONT_LEN_MAX, Layout};
-use super::super::segment::{LogName, Pool, Segment};
+use super::super::segment::{DEAD_FRACTION, LogName, Pool, Segment};
 use super::{Found, Place, Shard};
 use std::collections::VecDeque;
 
 /// As many items of a victim are read side by side.
 const GROUP_LEN: usize = 16;
-/// With more dead bytes than this share of a shard, in percent, nothing living is evicted.
-const DEAD_PERCENT: u64 = 10;
+
 /// As much is read through for one segment, or two victims, before the demands on what may survive rise, in bytes.
 const PATIENCE_LEN: usize = 64 * 1024;
 /// Among so many segments the one with the most dead bytes is looked for.
 const CANDIDATES_MAX: usize = 256;
 /// A segment is worth compacting when this fraction of it is dead.
-const WORTH_FRACTION: usize = 16;
+const WORTH_FRACTION: usize = 64;
 
-/// Which items of a victim survive.
+/// Which items of a segment survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+enum Rule {
     /// All that live: it has much that is dead.
     Compact,
     /// Those that the policy wants to keep.
@@ -34,7 +33,6 @@ pub(super) enum Rule {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Victim {
     number: u32,
-    rule: Rule,
     /// How far it was read.
     position: usize,
     /// Bytes of its items that survive.
@@ -52,64 +50,68 @@ pub(in crate::store) enum Reclaimed {
 }
 
 impl Shard {
-    /// Reads through victims, as many bytes of them as the `budget` says and until there is `enough`. The first ones
-    /// may replace the spare segments.
+    /// Compacts segments and reads through victims, as many bytes of them as the `budget` says and until there is
+    /// `enough`. The first ones may replace the spare segments. Nothing living goes unless it `may_evict`.
     pub(super) fn reclaim(
         &mut self,
+        may_evict: bool,
         budget: &mut usize,
         at: Moment,
         pool: &Pool,
         enough: impl Fn() -> bool,
     ) -> Reclaimed {
+        let may_evict = may_evict && self.evictions_allowed;
         loop {
             if *budget == 0 || enough() {
                 return Reclaimed::Paused;
             }
-            let victim = match self.victim.take() {
-                Some(begun) => begun,
-                None => match self.choose_victim() {
-                    Some(chosen) => self.begin(chosen, at, pool),
-                    None if !self.evictions_allowed && self.sweep_due(at, pool) => continue,
-                    None => return Reclaimed::Nothing,
-                },
-            };
             let before = *budget;
-            let victim = self.read_victim(victim, budget, at, pool, &enough);
-            self.read_len += before - *budget;
-            let Segment { log, used_len, .. } = *self.segment(victim.number as usize);
-            if victim.position < used_len {
-                self.victim = Some(victim);
-                continue;
-            }
-            if victim.rule == Rule::Evict {
+            let is_loose = self.dead_len() * DEAD_FRACTION > self.held_len();
+            let loose =
+                if is_loose || !may_evict { self.compactable(WORTH_FRACTION) } else { None };
+            let bytes = if let Some(number) = loose {
+                self.compact(number, budget, at, pool)
+            } else if may_evict {
+                let Some(victim) = self.victim.take().or_else(|| self.choose_victim()) else {
+                    return Reclaimed::Nothing;
+                };
+                let victim = self.read_victim(victim, Rule::Evict, budget, at, pool, &enough);
+                self.read_len += before - *budget;
+                let Segment { log, used_len, .. } = *self.segment(victim.number as usize);
+                if victim.position < used_len {
+                    self.victim = Some(victim);
+                    self.work_len += before - *budget;
+                    continue;
+                }
                 self.policy.judged(log, used_len, victim.kept_len);
-            }
-            let bytes = self.close(victim.number);
+                self.close(victim.number)
+            } else if !self.evictions_allowed && self.sweep_due(at, pool) {
+                continue;
+            } else {
+                return Reclaimed::Nothing;
+            };
+            self.work_len += before - *budget;
+            self.publish_dead(pool);
             if self.spares.len() < self.spares_wanted() {
                 self.spares.push(bytes);
                 continue;
             }
-            self.last_read_len = std::mem::take(&mut self.read_len);
+            self.read_len = 0;
+            self.last_work_len = std::mem::take(&mut self.work_len);
             return Reclaimed::Segment(bytes);
         }
     }
 
-    /// The segment to free next.
+    /// Bytes of the logs' segments.
+    fn held_len(&self) -> u64 {
+        (self.small.segment_count() + self.main.segment_count()) << self.segment_shift
+    }
+
+    /// The segment to give up next.
     fn choose_victim(&mut self) -> Option<Victim> {
-        let held_len =
-            (self.small.segment_count() + self.main.segment_count()) << self.segment_shift;
-        let dead_len = self.stats.used_bytes - self.stats.live_bytes;
-        if (dead_len * 100 > held_len * DEAD_PERCENT || !self.evictions_allowed)
-            && let Some(number) = self.compactable(self.segment_len() / WORTH_FRACTION)
-        {
-            return Some(Victim { number, rule: Rule::Compact, position: 0, kept_len: 0 });
-        }
-        if !self.evictions_allowed {
-            return None;
-        }
         let body_len = |log: &super::Log| log.body_count << self.segment_shift;
         let small_len = (self.small.segment_count() << self.segment_shift) + body_len(&self.small);
-        let all_len = held_len + body_len(&self.small) + body_len(&self.main);
+        let all_len = self.held_len() + body_len(&self.small) + body_len(&self.main);
         let names = match self.policy.victim(small_len, all_len) {
             LogName::Small => [LogName::Small, LogName::Main],
             LogName::Main => [LogName::Main, LogName::Small],
@@ -124,11 +126,47 @@ impl Shard {
                 Some(number)
             })
         })?;
-        Some(Victim { number, rule: Rule::Evict, position: 0, kept_len: 0 })
+        Some(self.first_look(number))
     }
 
-    /// The segment with the most dead bytes of some, if they are so many and what lives has where to go.
-    pub(super) fn compactable(&mut self, dead_len_min: usize) -> Option<u32> {
+    /// A victim of which nothing is read yet.
+    fn first_look(&self, number: u32) -> Victim {
+        let segment = self.segment(number as usize);
+        let position = if segment.live_len > 0 { segment.carried_len } else { segment.used_len };
+        Victim { number, position, kept_len: 0 }
+    }
+
+    /// Moves what lives in a segment that is [`Self::compactable`]; its bytes.
+    pub(super) fn compact(
+        &mut self,
+        number: u32,
+        budget: &mut usize,
+        at: Moment,
+        pool: &Pool,
+    ) -> Box<[u8]> {
+        let segment = self.segment(number as usize);
+        // The item that ends in it goes first.
+        if let Some(previous) = segment.previous.get()
+            && segment.live_len > 0
+        {
+            let place = Place { segment: previous, at: self.segment(previous).last_at };
+            let bytes = self.bytes(place);
+            let layout = self.format.parse(bytes);
+            let item = [bytes, &segment.bytes[..segment.carried_len]].concat();
+            let hash = self.hasher.hash_one(layout.key(&item));
+            self.judge(place, (layout, hash), &item, Rule::Compact, at, pool);
+        }
+        let victim = self.first_look(number);
+        // Reading nothing is work too, or there might be no end of it.
+        *budget = budget.saturating_sub(1);
+        self.read_victim(victim, Rule::Compact, budget, at, pool, || false);
+        self.close(number)
+    }
+
+    /// The segment with the most dead bytes of some, if that is such a fraction of it and what lives has where to
+    /// go. Not the one that is being given up.
+    pub(super) fn compactable(&mut self, worth_fraction: usize) -> Option<u32> {
+        let dead_len_min = self.segment_len() / worth_fraction;
         let count = self.small.sealed.len() + self.main.sealed.len();
         let start = if count > CANDIDATES_MAX { self.compact_cursor % count } else { 0 };
         self.compact_cursor = start + CANDIDATES_MAX;
@@ -143,6 +181,7 @@ impl Shard {
         sealed
             .take(count.min(CANDIDATES_MAX))
             .copied()
+            .filter(|number| self.victim.is_none_or(|victim| victim.number != *number))
             .filter(|number| dead(number) >= dead_len_min && self.load(*number) <= room)
             .max_by_key(dead)
     }
@@ -162,29 +201,11 @@ impl Shard {
         segment.live_len + before + behind
     }
 
-    /// Where a victim is read from. An item that ends in it is moved first, where all is to survive.
-    fn begin(&mut self, mut victim: Victim, at: Moment, pool: &Pool) -> Victim {
-        let segment = self.segment(victim.number as usize);
-        victim.position = segment.carried_len;
-        if segment.live_len == 0 {
-            victim.position = segment.used_len;
-        } else if let Some(previous) = segment.previous.get()
-            && victim.rule == Rule::Compact
-        {
-            let place = Place { segment: previous, at: self.segment(previous).last_at };
-            let bytes = self.bytes(place);
-            let layout = self.format.parse(bytes);
-            let item = [bytes, &segment.bytes[..segment.carried_len]].concat();
-            let hash = self.hasher.hash_one(layout.key(&item));
-            self.judge(place, (layout, hash), &item, victim.rule, at, pool);
-        }
-        victim
-    }
-
     /// Reads on through a victim; how far it came.
     fn read_victim(
         &mut self,
         mut victim: Victim,
+        rule: Rule,
         budget: &mut usize,
         at: Moment,
         pool: &Pool,
@@ -196,7 +217,7 @@ impl Shard {
         let mut group = VecDeque::with_capacity(GROUP_LEN);
         while victim.position < used_len {
             // What lives in a segment that is compacted has room now, and may have none later.
-            if victim.rule != Rule::Compact && (*budget == 0 || enough()) {
+            if rule != Rule::Compact && (*budget == 0 || enough()) {
                 break;
             }
             let position = victim.position;
@@ -207,11 +228,11 @@ impl Shard {
             let place = Place { segment: number, at: position };
             let end = position + layout.len;
             let is_kept = if let Some(item) = bytes.get(position..end) {
-                self.judge(place, (layout, hash), item, victim.rule, at, pool)
+                self.judge(place, (layout, hash), item, rule, at, pool)
             } else if let Some(next) = self.segment(number).next.get() {
                 let rest = &self.segment(next).bytes[..end - bytes.len()];
                 let item = [&bytes[position..], rest].concat();
-                self.judge(place, (layout, hash), &item, victim.rule, at, pool)
+                self.judge(place, (layout, hash), &item, rule, at, pool)
             } else {
                 false
             };

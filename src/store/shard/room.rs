@@ -177,7 +177,7 @@ impl Shard {
 
     /// Spare segments that a victim's survivors may need: the records that pass from it to its neighbours go whole.
     pub(super) fn spares_wanted(&self) -> usize {
-        if self.wide_count > 0 { 2 } else { 1 }
+        if self.wide_count > 0 { 3 } else { 1 }
     }
 
     pub(super) fn is_wide(&self, len: usize) -> bool {
@@ -192,7 +192,7 @@ impl Shard {
         purse: &mut Purse<'_>,
     ) -> Result<Box<[u8]>, NoRoom> {
         let pool = purse.pool;
-        let spares_wanted = if self.is_wide(record_len) { 2 } else { self.spares_wanted() };
+        let spares_wanted = if self.is_wide(record_len) { 3 } else { self.spares_wanted() };
         while self.spares.len() < spares_wanted
             && let Some(bytes) = purse.segments.pop().or_else(|| pool.take())
         {
@@ -202,7 +202,7 @@ impl Shard {
             return Ok(bytes);
         }
         let missing = spares_wanted.saturating_sub(self.spares.len()) as u64;
-        match self.free_segment(at, pool) {
+        match self.free_segment(!pool.is_loose(), at, pool) {
             Reclaimed::Segment(bytes) if missing == 0 => Ok(bytes),
             Reclaimed::Segment(bytes) => {
                 self.spares.push(bytes);
@@ -215,7 +215,7 @@ impl Shard {
     }
 
     /// A segment: what was made ready for it, one of the pool, or one that is reclaimed for it.
-    fn free_segment(&mut self, at: Moment, pool: &Pool) -> Reclaimed {
+    fn free_segment(&mut self, may_evict: bool, at: Moment, pool: &Pool) -> Reclaimed {
         let mut budget = HOLD_LEN;
         let mut from_pool = true;
         loop {
@@ -232,7 +232,7 @@ impl Shard {
             }
             // Bodies of large values come free while their items are read.
             let enough = || from_pool && pool.has(wanted);
-            match self.reclaim(&mut budget, at, pool, enough) {
+            match self.reclaim(may_evict, &mut budget, at, pool, enough) {
                 Reclaimed::Paused if budget > 0 && enough() => {}
                 reclaimed => return reclaimed,
             }
@@ -240,13 +240,13 @@ impl Shard {
     }
 
     /// A segment for another shard, or for a large value; it may take several calls.
-    pub(in crate::store) fn free(&mut self, at: Moment, pool: &Pool) -> Reclaimed {
+    pub(in crate::store) fn free(&mut self, may_evict: bool, at: Moment, pool: &Pool) -> Reclaimed {
         while self.spares.len() < self.spares_wanted()
             && let Some(bytes) = pool.take()
         {
             self.spares.push(bytes);
         }
-        self.free_segment(at, pool)
+        self.free_segment(may_evict, at, pool)
     }
 
     /// Reads on through the victim, as far as it takes for the next segment to be free when a log has no room left:
@@ -256,16 +256,22 @@ impl Shard {
             return;
         }
         // As much as the last time, and a bit, over the room that is left.
-        let expected_len = self.last_read_len.max(self.segment_len());
-        let to_read_len = expected_len.saturating_sub(self.read_len) + self.segment_len() / 8;
+        let expected_len = self.last_work_len.max(self.segment_len());
+        let to_do_len = expected_len.saturating_sub(self.work_len) + self.segment_len() / 8;
         let room = self
             .log(log)
             .open
             .map_or(0, |number| self.segment_len() - self.segment(number as usize).used_len);
-        let mut budget = (record_len * to_read_len / room.max(record_len)).min(HOLD_LEN);
-        match self.reclaim(&mut budget, at, pool, || false) {
+        self.work_due_len += (record_len * to_do_len / room.max(record_len)).min(HOLD_LEN);
+        let may_evict = !pool.is_loose();
+        if !may_evict && self.work_due_len < self.segment_len() {
+            return;
+        }
+        let mut budget = self.work_due_len.min(HOLD_LEN);
+        match self.reclaim(may_evict, &mut budget, at, pool, || false) {
             Reclaimed::Segment(bytes) => self.spares.push(bytes),
             Reclaimed::Paused | Reclaimed::Nothing => {}
         }
+        self.work_due_len = budget;
     }
 }

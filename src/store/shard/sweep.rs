@@ -2,15 +2,12 @@
 
 use super::super::Moment;
 use super::super::segment::{Pool, seconds};
-use super::reclaim::Reclaimed;
 use super::{Found, Place, Shard};
 
 /// Between two looks at the same segment, in seconds.
 const PAUSE_S: u32 = 20;
 /// As many segments are asked whether they have dead items under one hold of the lock.
 const STEP_COUNT: usize = 1024;
-/// As much of victims is read under one hold of the lock, in bytes.
-const HOLD_LEN: usize = 64 * 1024;
 
 impl Shard {
     /// Does a little of what is to do while nobody waits: forgets dead items, and moves together what lives in
@@ -19,7 +16,7 @@ impl Shard {
         for _ in 0..STEP_COUNT {
             let number = self.sweep_cursor;
             if number >= self.segments.len() {
-                let goes_on = self.compact(at, pool);
+                let goes_on = self.tidy(at, pool);
                 self.sweep_cursor = if goes_on { number } else { 0 };
                 return goes_on;
             }
@@ -35,17 +32,19 @@ impl Shard {
     }
 
     /// Frees a segment that is half dead; whether there was one.
-    fn compact(&mut self, at: Moment, pool: &Pool) -> bool {
+    fn tidy(&mut self, at: Moment, pool: &Pool) -> bool {
         if self.spares.is_empty() {
             self.spares.extend(pool.take());
         }
-        if self.victim.is_none() && self.compactable(self.segment_len() / 2).is_none() {
+        let Some(number) = self.compactable(2) else {
             return false;
-        }
-        match self.reclaim(&mut HOLD_LEN.clone(), at, pool, || false) {
-            Reclaimed::Segment(bytes) => pool.give(bytes),
-            Reclaimed::Paused => {}
-            Reclaimed::Nothing => return false,
+        };
+        let bytes = self.compact(number, &mut { usize::MAX }, at, pool);
+        self.publish_dead(pool);
+        if self.spares.len() < self.spares_wanted() {
+            self.spares.push(bytes);
+        } else {
+            pool.give(bytes);
         }
         true
     }
