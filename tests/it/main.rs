@@ -1,14 +1,17 @@
-//! Larder as its clients and its operator meet it: the program itself, over sockets.
+//! Larder as its clients and its operator meet it: the program itself, over sockets. Only `policies` uses the store
+//! without a server.
 //!
 //! Each test starts the servers that it needs, on free ports. What a test needs beside the program
 //! (memcached, clients, a database) is installed by `tests/run`; without it the test says `SKIPPED` and
-//! passes, except under `tests/run`, where nothing may be skipped (`LARDER_TEST_ALL=1`).
+//! passes, except under `tests/run`, where nothing may be skipped (`LARDER_TEST_ALL=1`) but what needs recorded
+//! requests (`LARDER_TRACES`), which nobody can install.
 
 mod abuse;
 mod client;
 mod clients;
 mod connections;
 mod options;
+mod policies;
 mod process;
 mod script;
 mod stats;

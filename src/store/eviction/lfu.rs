@@ -87,3 +87,68 @@ impl Policy for Lfu {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVICTED: Fate = Fate::Evict { remember: false };
+
+    fn fate(lfu: &Lfu, tries: usize, mark: u8) -> Fate {
+        lfu.judge(Judged { log: LogName::Small, begun: 0, tries }, mark, 50)
+    }
+
+    /// Reads that are far enough apart to count.
+    fn read(lfu: &Lfu, mark: u8, count: u32) -> u8 {
+        (1..=count).fold(mark, |mark, turn| lfu.hit(mark, turn * 2 * u32::from(GAP)))
+    }
+
+    #[test]
+    fn a_new_key_must_be_read_again_and_not_at_once() {
+        let lfu = Lfu::default();
+        let (log, stored) = lfu.enter(true, 0);
+        assert_eq!((log, lfu.lead(stored)), (LogName::Small, 0));
+        assert_eq!(fate(&lfu, 0, stored), EVICTED);
+        assert_eq!(lfu.hit(stored, 3), stored, "set and read at once");
+        let once = lfu.hit(stored, 4);
+        assert_eq!(lfu.lead(once), 1);
+        assert_eq!(fate(&lfu, 0, once), Fate::Keep { log: LogName::Main, mark: once });
+        assert_eq!(fate(&lfu, 1, once), EVICTED, "each try demands more");
+    }
+
+    #[test]
+    fn reads_lift_an_item_so_far_and_the_level_overtakes_it() {
+        for level in [0.0, 8.0, 15.0] {
+            let mut lfu = Lfu { level, since_main: 0 };
+            let mark = read(&lfu, lfu.enter(false, 0).1, 20);
+            assert_eq!(lfu.lead(mark), LEAD_MAX, "from level {level}");
+            let victims_per_level = (0..).take_while(|_| {
+                lfu.judged(LogName::Main, 100, 0);
+                lfu.lead(mark) == LEAD_MAX
+            });
+            assert_eq!(victims_per_level.count(), 127, "from level {level}");
+            lfu.level = (level + 7.0) % 16.0;
+            assert_eq!(fate(&lfu, 0, mark), EVICTED, "from level {level}");
+            assert_eq!(lfu.lead(read(&lfu, mark, 1)), 1, "it begins where new keys do");
+        }
+    }
+
+    #[test]
+    fn the_level_rises_faster_where_much_survives_and_not_by_the_small_log() {
+        let mut lfu = Lfu::default();
+        lfu.judged(LogName::Small, 100, 100);
+        assert_eq!(lfu.level.to_bits(), 0);
+        lfu.judged(LogName::Main, 100, 50);
+        let slow = lfu.level;
+        lfu.judged(LogName::Main, 100, 100);
+        assert!(lfu.level - slow > 5.0 * slow);
+    }
+
+    #[test]
+    fn the_main_log_has_its_turn_even_where_the_small_one_is_large() {
+        let mut lfu = Lfu::default();
+        let small = (0..160).filter(|_| lfu.victim(100, 100) == LogName::Small);
+        assert_eq!(small.count(), 150);
+        assert_eq!(lfu.victim(SMALL_PERCENT, 100), LogName::Main);
+    }
+}

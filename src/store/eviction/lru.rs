@@ -41,3 +41,34 @@ impl Policy for Lru {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVICTED: Fate = Fate::Evict { remember: false };
+
+    fn fate(used: u32, tries: usize, begun: u32, clock: u32) -> Fate {
+        let mark = Lru.hit(0, used);
+        Lru.judge(Judged { log: LogName::Main, begun, tries }, mark, clock)
+    }
+
+    #[test]
+    fn what_was_used_since_the_victim_was_young_survives_with_its_time() {
+        let kept = Fate::Keep { log: LogName::Main, mark: 107 };
+        assert_eq!(fate(107, 0, 100, 196), kept, "89 of 96 ticks ago");
+        assert_eq!(fate(106, 0, 100, 196), EVICTED, "90 of 96 ticks ago");
+        assert_eq!(Lru.enter(false, 107), (LogName::Main, 107), "being stored is a use");
+        let kept = Fate::Keep { log: LogName::Main, mark: 250 };
+        assert_eq!(fate(250, 0, 240, 270), kept, "the time of a mark begins anew every 256 ticks");
+    }
+
+    #[test]
+    fn each_try_keeps_less() {
+        for (tries, idle_max) in [(0, 89), (1, 41), (2, 17), (3, 5)] {
+            assert_ne!(fate(196 - idle_max, tries, 100, 196), EVICTED, "try {tries}");
+            assert_eq!(fate(195 - idle_max, tries, 100, 196), EVICTED, "try {tries}");
+        }
+        assert_eq!(fate(196, super::super::TRIES_MAX, 100, 196), EVICTED);
+    }
+}

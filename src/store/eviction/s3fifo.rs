@@ -54,3 +54,58 @@ impl Policy for S3Fifo {
         Fate::Keep { log: LogName::Main, mark: left << TIME_BITS | mark & TIME_MASK }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVICTED: Fate = Fate::Evict { remember: true };
+
+    fn fate(log: LogName, tries: usize, frequency: u8) -> Fate {
+        S3Fifo.judge(Judged { log, begun: 0, tries }, frequency << TIME_BITS | 9, 50)
+    }
+
+    fn kept(frequency: u8) -> Fate {
+        Fate::Keep { log: LogName::Main, mark: frequency << TIME_BITS | 9 }
+    }
+
+    #[test]
+    fn what_is_remembered_enters_the_main_log() {
+        assert_eq!(S3Fifo.enter(false, 9), (LogName::Small, 9));
+        assert_eq!(S3Fifo.enter(true, 64 + 9), (LogName::Main, 9));
+    }
+
+    #[test]
+    fn reads_in_quick_succession_count_once() {
+        let stored = S3Fifo.enter(false, 62).1;
+        assert_eq!(S3Fifo.hit(stored, 63), stored, "set and read at once");
+        let once = S3Fifo.hit(stored, 64);
+        assert_eq!(once, 1 << TIME_BITS, "the time begins anew");
+        assert_eq!(S3Fifo.hit(once, 65), once);
+        let often = (2..10).fold(once, |mark, turn| S3Fifo.hit(mark, 64 + turn * u32::from(GAP)));
+        assert_eq!(often >> TIME_BITS, FREQUENCY_MAX);
+    }
+
+    #[test]
+    fn a_read_in_the_small_log_leads_to_the_main_one_and_there_to_another_round() {
+        assert_eq!(fate(LogName::Small, 0, 0), EVICTED);
+        assert_eq!(fate(LogName::Small, 0, 3), kept(0));
+        assert_eq!(fate(LogName::Main, 0, 0), EVICTED);
+        assert_eq!(fate(LogName::Main, 0, 3), kept(2));
+    }
+
+    #[test]
+    fn each_try_demands_another_read() {
+        for log in [LogName::Small, LogName::Main] {
+            assert_ne!(fate(log, 2, 3), EVICTED);
+            assert_eq!(fate(log, 2, 2), EVICTED);
+            assert_eq!(fate(log, 3, FREQUENCY_MAX), EVICTED);
+        }
+    }
+
+    #[test]
+    fn the_small_log_gives_what_it_has_over_its_share() {
+        assert_eq!(S3Fifo.victim(SMALL_PERCENT, 100), LogName::Main);
+        assert_eq!(S3Fifo.victim(SMALL_PERCENT + 1, 100), LogName::Small);
+    }
+}
