@@ -16,6 +16,8 @@ const GROUP_LEN: usize = 16;
 const DEAD_PERCENT: u64 = 10;
 /// As much is read through for one segment, or two victims, before the demands on what may survive rise, in bytes.
 const PATIENCE_LEN: usize = 64 * 1024;
+/// A record that passes from one segment to the next is copied in pieces of this many bytes.
+const PIECE_LEN: usize = 1024;
 /// Among so many segments the one with the most dead bytes is looked for.
 const CANDIDATES_MAX: usize = 256;
 /// A segment is worth compacting when this fraction of it is dead.
@@ -95,6 +97,14 @@ impl Shard {
         }
     }
 
+    /// Frees a segment that is [`Self::compactable`]; its bytes.
+    pub(super) fn compact_segment(&mut self, number: u32, at: Moment, pool: &Pool) -> Box<[u8]> {
+        let victim = Victim { number, rule: Rule::Compact, position: 0, kept_len: 0 };
+        let victim = self.begin(victim, at, pool);
+        self.read_victim(victim, &mut { usize::MAX }, at, pool, || false);
+        self.close(number)
+    }
+
     /// The segment to free next.
     fn choose_victim(&mut self) -> Option<Victim> {
         let held_len =
@@ -128,7 +138,8 @@ impl Shard {
         Some(Victim { number, rule: Rule::Evict, position: 0, kept_len: 0 })
     }
 
-    /// The segment with the most dead bytes of some, if they are so many and what lives has where to go.
+    /// The segment with the most dead bytes of some, if they are so many and what lives has where to go. Not the one
+    /// that is being given up.
     pub(super) fn compactable(&mut self, dead_len_min: usize) -> Option<u32> {
         let count = self.small.sealed.len() + self.main.sealed.len();
         let start = if count > CANDIDATES_MAX { self.compact_cursor % count } else { 0 };
@@ -144,6 +155,7 @@ impl Shard {
         sealed
             .take(count.min(CANDIDATES_MAX))
             .copied()
+            .filter(|number| self.victim.is_none_or(|victim| victim.number != *number))
             .filter(|number| dead(number) >= dead_len_min && self.load(*number) <= room)
             .max_by_key(dead)
     }
@@ -171,13 +183,14 @@ impl Shard {
         } else if let Some(previous) = segment.previous
             && victim.rule == Rule::Compact
         {
-            let place =
-                Place { segment: previous as usize, at: self.segment(previous as usize).last_at };
-            let bytes = self.bytes(place);
-            let layout = self.format.parse(bytes);
-            let item = [bytes, &segment.bytes[..segment.carried_len]].concat();
-            let hash = self.hasher.hash_one(layout.key(&item));
-            self.judge(place, (layout, hash), &item, victim.rule, at, pool);
+            let before = previous as usize;
+            let place = Place { segment: before, at: self.segment(before).last_at };
+            let bytes = std::mem::take(&mut self.segment_mut(before).bytes);
+            let item = &bytes[place.at..];
+            let layout = self.format.parse(item);
+            let hash = self.hasher.hash_one(layout.key(item));
+            self.judge(place, (layout, hash), item, victim.rule, at, pool);
+            self.segment_mut(before).bytes = bytes;
         }
         victim
     }
@@ -207,15 +220,10 @@ impl Shard {
             let (layout, hash) = group.pop_front().expect("there is an item at the position");
             let place = Place { segment: number, at: position };
             let end = position + layout.len;
-            let is_kept = if let Some(item) = bytes.get(position..end) {
-                self.judge(place, (layout, hash), item, victim.rule, at, pool)
-            } else if let Some(next) = self.segment(number).next {
-                let rest = &self.segment(next as usize).bytes[..end - bytes.len()];
-                let item = [&bytes[position..], rest].concat();
-                self.judge(place, (layout, hash), &item, victim.rule, at, pool)
-            } else {
-                false
-            };
+            // A record whose rest is not held any more is dead.
+            let is_held = end <= bytes.len() || self.segment(number).next.is_some();
+            let item = &bytes[position..end.min(bytes.len())];
+            let is_kept = is_held && self.judge(place, (layout, hash), item, victim.rule, at, pool);
             victim.kept_len += if is_kept { layout.len } else { 0 };
             victim.position = end;
             *budget = budget.saturating_sub(layout.len);
@@ -239,7 +247,7 @@ impl Shard {
         }
     }
 
-    /// Lets one item of a victim survive, or forgets it; whether it survives.
+    /// Lets one item of a victim survive, or forgets it; whether it survives. `item` is what of it is in its segment.
     fn judge(
         &mut self,
         place: Place,
@@ -294,10 +302,25 @@ impl Shard {
     fn move_item(&mut self, found: Found, item: &[u8], new: Place) {
         let layout = found.layout;
         self.write_at(new, 0, item);
+        self.move_rest(found.place.segment, item.len(), layout.len, new);
         self.note_deadline(new, layout.deadline(item));
         self.move_body(layout.body(item), found.place, new);
         self.count_dead(found.place, layout.len);
         self.index.relocate(found.slot, self.location(new));
         self.stats.moved_bytes += layout.len as u64;
+    }
+
+    /// Copies what of a record is in the segment behind its own, piece by piece: both may be in one segment, and
+    /// there may be no memory for a copy of all of it.
+    fn move_rest(&mut self, segment: usize, front_len: usize, len: usize, new: Place) {
+        let mut piece = [0; PIECE_LEN];
+        let mut moved_len = front_len;
+        while moved_len < len {
+            let piece = &mut piece[..PIECE_LEN.min(len - moved_len)];
+            let from = moved_len - front_len;
+            piece.copy_from_slice(&self.next_of(segment).bytes[from..from + piece.len()]);
+            self.write_at(new, moved_len, piece);
+            moved_len += piece.len();
+        }
     }
 }

@@ -2,15 +2,12 @@
 
 use super::super::Moment;
 use super::super::segment::Pool;
-use super::reclaim::Reclaimed;
 use super::{Found, Place, Shard};
 
 /// Between two looks at the same segment, in milliseconds.
 const PAUSE_MS: u64 = 20_000;
 /// As many segments are asked whether they have dead items under one hold of the lock.
 const STEP_COUNT: usize = 1024;
-/// As much of victims is read under one hold of the lock, in bytes.
-const HOLD_LEN: usize = 64 * 1024;
 
 impl Shard {
     /// Does a little of what is to do while nobody waits: forgets dead items, and moves together what lives in
@@ -32,29 +29,33 @@ impl Shard {
         true
     }
 
-    /// Frees a segment that is half dead; whether there was one.
+    /// Frees a segment that is half dead; whether there was one. Nothing is evicted for that.
     fn compact(&mut self, at: Moment, pool: &Pool) -> bool {
         if self.spares.is_empty() {
             self.spares.extend(pool.take());
         }
-        if self.victim.is_none() && self.compactable(self.segment_len() / 2).is_none() {
-            return false;
+        let half_dead = self.compactable(self.segment_len() / 2);
+        if let Some(number) = half_dead {
+            let bytes = self.compact_segment(number, at, pool);
+            if self.spares.len() < self.spares_wanted() {
+                self.spares.push(bytes);
+            } else {
+                pool.give(bytes);
+            }
         }
-        match self.reclaim(&mut HOLD_LEN.clone(), at, pool, || false) {
-            Reclaimed::Segment(bytes) => pool.give(bytes),
-            Reclaimed::Paused => {}
-            Reclaimed::Nothing => return false,
-        }
-        true
+        half_dead.is_some()
     }
 
     /// Forgets the dead items of one segment that has any; whether there was one.
     pub(super) fn sweep_due(&mut self, at: Moment, pool: &Pool) -> bool {
-        let due = (0..self.segments.len()).find(|number| self.has_dead(*number, at));
-        if let Some(number) = due {
-            self.sweep(number, at, pool);
-        }
-        due.is_some()
+        let before = self.stats.reclaimed;
+        // A segment may hold nothing but the end of a dead item that begins in another one.
+        (0..self.segments.len()).any(|number| {
+            if self.has_dead(number, at) {
+                self.sweep(number, at, pool);
+            }
+            self.stats.reclaimed > before
+        })
     }
 
     /// Whether a segment is held and some of its items may be dead.
