@@ -176,8 +176,11 @@ impl Store {
     /// When the number of shards or the length of a segment is no power of two, or the limit has no room for
     /// empty shards.
     pub fn new(config: &StoreConfig) -> Self {
+        Self::with_hasher(config, RandomState::new())
+    }
+
+    fn with_hasher(config: &StoreConfig, hasher: RandomState) -> Self {
         assert!(config.shard_count.is_power_of_two(), "shards are picked by bits of a hash");
-        let hasher = RandomState::new();
         let segment_len = config.segment_len;
         assert!(segment_len.is_power_of_two(), "segments are found by bits of a location");
         let pool = Pool::new(config.limit_bytes, segment_len, config.shard_count);
@@ -432,7 +435,10 @@ impl Store {
         let home = self.home(key);
         let mut purse = Purse::new(&self.pool);
         let mut is_last = false;
+        let mut round_count = 0;
         loop {
+            round_count += 1;
+            debug_assert!(round_count < 10_000, "what was collected is never enough");
             let mut shard = self.shard(home);
             let NoRoom { needed } = match attempt(&mut shard, self.moment(now), &mut purse) {
                 Ok(outcome) => return outcome,

@@ -13,9 +13,14 @@ const RSS_BESIDE_ITEMS_KIB_MAX: u64 = 24 * 1024;
 
 /// Resident memory of the server, in KiB.
 fn rss_kib(server: &Server) -> u64 {
+    vm_kib(server, "VmRSS")
+}
+
+/// A size of the server's memory by its name in `/proc`, in KiB.
+fn vm_kib(server: &Server, name: &str) -> u64 {
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident size");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a size of that name");
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }
 
@@ -264,4 +269,48 @@ fn memory_stays_bounded_when_sizes_drift() {
         assert_eq!(parts.iter().map(|part| bytes(part)).sum::<u64>(), bytes("store_bytes"));
     }
     assert!(client.stat("evictions") > 100_000);
+}
+
+/// The system may have less memory than `-m` allows. Then old items make room, or a store is refused.
+#[test]
+fn without_memory_of_the_system_the_server_goes_on() {
+    for (value_len, options) in [
+        (3_000, &["-m", "1024"][..]),
+        (3_000, &["-m", "1024", "-M"]),
+        (60_000, &["-m", "1024"]),
+        (60_000, &["-m", "1024", "-M"]),
+        (300_000, &["-m", "1024"]),
+    ] {
+        let server = larder(options);
+        let mut client = Client::connect(&server);
+        let value = "v".repeat(value_len);
+        let set = |number| format!("set k{number} 0 0 {value_len}\r\n{value}\r\n");
+        // Its buffers are there before memory is short.
+        client.ask(set(0), "STORED\r\n");
+        let address_space = (vm_kib(&server, "VmSize") + 8 * 1024) * 1024;
+        let pid = server.pid().to_string();
+        let limited = std::process::Command::new("prlimit")
+            .args(["--pid", &pid, &format!("--as={address_space}")])
+            .status();
+        assert!(limited.is_ok_and(|status| status.success()), "prlimit");
+        // The allocator has address space of its own beside that.
+        let count = 120_000_000 / value_len;
+        let mut refused = 0;
+        for number in 1..=count {
+            client.send(set(number));
+            match client.line().as_str() {
+                "STORED" => {}
+                "SERVER_ERROR out of memory storing object" => refused += 1,
+                line => panic!("{line}"),
+            }
+        }
+        let may_evict = !options.contains(&"-M");
+        assert_eq!(client.stat("evictions") > 0, may_evict, "values of {value_len}");
+        assert_eq!(refused > 0, !may_evict, "{refused} of {count} values of {value_len}");
+        let kept = if may_evict { count } else { 1 };
+        client.ask(
+            format!("get k{kept}\r\n"),
+            &format!("VALUE k{kept} 0 {value_len}\r\n{value}\r\nEND\r\n"),
+        );
+    }
 }

@@ -6,7 +6,7 @@ use super::super::Moment;
 use super::super::eviction::{Fate, Judged, TRIES_MAX};
 use super::super::exptime::Deadline;
 use super::super::item::{self, FRONT_LEN_MAX, Layout};
-use super::super::segment::{DEAD_FRACTION, LogName, Pool, Segment};
+use super::super::segment::{DEAD_FRACTION, Link, LogName, Pool, Segment};
 use super::{Found, Place, Shard};
 use std::collections::VecDeque;
 
@@ -15,6 +15,8 @@ const GROUP_LEN: usize = 16;
 
 /// As much is read through for one segment, or two victims, before the demands on what may survive rise, in bytes.
 const PATIENCE_LEN: usize = 64 * 1024;
+/// A record that passes from one segment to the next is copied in pieces of this many bytes.
+const PIECE_LEN: usize = 1024;
 /// Among so many segments the one with the most dead bytes is looked for.
 const CANDIDATES_MAX: usize = 256;
 /// A segment is worth compacting when this fraction of it is dead.
@@ -150,11 +152,12 @@ impl Shard {
             && segment.live_len > 0
         {
             let place = Place { segment: previous, at: self.segment(previous).last_at };
-            let bytes = self.bytes(place);
-            let layout = self.format.parse(bytes);
-            let item = [bytes, &segment.bytes[..segment.carried_len]].concat();
-            let hash = self.hasher.hash_one(layout.key(&item));
-            self.judge(place, (layout, hash), &item, Rule::Compact, at, pool);
+            let bytes = std::mem::take(&mut self.segment_mut(previous).bytes);
+            let item = &bytes[place.at..];
+            let layout = self.format.parse(item);
+            let hash = self.hasher.hash_one(layout.key(item));
+            self.judge(place, (layout, hash), item, Rule::Compact, at, pool);
+            self.segment_mut(previous).bytes = bytes;
         }
         let victim = self.first_look(number);
         // Reading nothing is work too, or there might be no end of it.
@@ -227,15 +230,10 @@ impl Shard {
             let (layout, hash) = group.pop_front().expect("there is an item at the position");
             let place = Place { segment: number, at: position };
             let end = position + layout.len;
-            let is_kept = if let Some(item) = bytes.get(position..end) {
-                self.judge(place, (layout, hash), item, rule, at, pool)
-            } else if let Some(next) = self.segment(number).next.get() {
-                let rest = &self.segment(next).bytes[..end - bytes.len()];
-                let item = [&bytes[position..], rest].concat();
-                self.judge(place, (layout, hash), &item, rule, at, pool)
-            } else {
-                false
-            };
+            // A record whose rest is not held any more is dead.
+            let is_held = end <= bytes.len() || self.segment(number).next != Link::NONE;
+            let item = &bytes[position..end.min(bytes.len())];
+            let is_kept = is_held && self.judge(place, (layout, hash), item, rule, at, pool);
             victim.kept_len += if is_kept { layout.len } else { 0 };
             victim.position = end;
             *budget = budget.saturating_sub(layout.len);
@@ -259,7 +257,7 @@ impl Shard {
         }
     }
 
-    /// Lets one item of a victim survive, or forgets it; whether it survives.
+    /// Lets one item of a victim survive, or forgets it; whether it survives. `item` is what of it is in its segment.
     fn judge(
         &mut self,
         place: Place,
@@ -314,10 +312,25 @@ impl Shard {
     fn move_item(&mut self, found: Found, item: &[u8], new: Place) {
         let layout = found.layout;
         self.write_at(new, 0, item);
+        self.move_rest(found.place.segment, item.len(), layout.len, new);
         self.note_deadline(new, layout.deadline(item));
         self.move_body(layout.body(item), found.place, new);
         self.count_dead(found.place, layout.len);
         self.index.relocate(found.slot, self.location(new));
         self.stats.moved_bytes += layout.len as u64;
+    }
+
+    /// Copies what of a record is in the segment behind its own, piece by piece: both may be in one segment, and
+    /// there may be no memory for a copy of all of it.
+    fn move_rest(&mut self, segment: usize, front_len: usize, len: usize, new: Place) {
+        let mut piece = [0; PIECE_LEN];
+        let mut moved_len = front_len;
+        while moved_len < len {
+            let piece = &mut piece[..PIECE_LEN.min(len - moved_len)];
+            let from = moved_len - front_len;
+            piece.copy_from_slice(&self.next_of(segment).bytes[from..from + piece.len()]);
+            self.write_at(new, moved_len, piece);
+            moved_len += piece.len();
+        }
     }
 }

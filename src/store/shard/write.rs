@@ -112,6 +112,9 @@ impl Shard {
         if more_count > purse.segments.len() {
             return Err(NoRoom { needed: purse.pool.charge(more_count as u64) });
         }
+        // What the purse holds for the body is no room for the record.
+        let body_charge = purse.pool.charge(more_count as u64);
+        let beside_body = |NoRoom { needed }| NoRoom { needed: needed + body_charge };
         let mut more = purse.segments.split_off(purse.segments.len() - more_count);
         for (bytes, part) in more.iter_mut().zip(tail[..in_body_len].chunks(self.segment_len())) {
             bytes[..part.len()].copy_from_slice(part);
@@ -122,7 +125,7 @@ impl Shard {
             let mut body = Body { segments: more, len: in_body_len };
             let outcome = self.put(put, &mut body, at, purse);
             purse.segments.append(&mut body.segments);
-            return outcome.map(|()| Stored::Stored);
+            return outcome.map(|()| Stored::Stored).map_err(beside_body);
         };
         let size = self.item_size.of(key.bytes.len(), flags, len);
         let new = put.item(Some(number), at);
@@ -141,7 +144,7 @@ impl Shard {
             outcome => {
                 purse.segments.append(&mut more);
                 // Making room has evicted the old value.
-                outcome.map(|_| Stored::NotStored)
+                outcome.map(|_| Stored::NotStored).map_err(beside_body)
             }
         }
     }
@@ -161,6 +164,7 @@ impl Shard {
             && place.at + layout.len == segment.used_len;
         if !is_last
             || segment.used_len + more.len() > segment.bytes.len()
+            || body_len(layout.len - layout.front_len() + more.len(), segment.bytes.len()) > 0
             || layout.body(self.bytes(place)).is_some()
         {
             return false;
@@ -255,7 +259,9 @@ impl Shard {
         while !self.index.insert(key.hash, mark, self.location(place), purse.pool) {
             let Some(bytes) = purse.segments.pop() else {
                 self.count_dead(place, layout.len);
-                return Err(NoRoom { needed: index::STEP_BYTES });
+                // The next attempt needs segments for its record too, and takes them first.
+                let needed = index::STEP_BYTES + purse.pool.charge(4);
+                return Err(NoRoom { needed });
             };
             purse.pool.give(bytes);
         }

@@ -1,0 +1,249 @@
+//! The rules of the store, one by one.
+
+use super::*;
+
+in_both_forms! {
+    numbers_stay_in_their_width_until_they_outgrow_it,
+    a_flush_keeps_apart_what_one_tick_joins,
+    without_cas_no_cas_matches,
+    a_join_may_not_pass_the_item_size,
+    without_evictions_the_dead_make_room_for_the_living,
+}
+
+#[test]
+fn the_least_recently_used_goes_first() {
+    let one = exact_item::charge(1, 1);
+    let store = Store::new(&exact(3 * one, 1));
+    for key in [b"a", b"b", b"c"] {
+        set(&store, key, b"1", at(0));
+    }
+    assert!(value(&store, b"a", at(0)).is_some());
+    set(&store, b"d", b"1", at(0));
+    let held: Vec<_> =
+        [b"a", b"b", b"c", b"d"].iter().map(|key| value(&store, *key, at(0)).is_some()).collect();
+    assert_eq!(held, [true, false, true, true]);
+    let stats = store.stats(at(0));
+    assert_eq!((stats.evictions, stats.evicted_unfetched, stats.curr_items), (1, 1, 3));
+    store.validate();
+}
+
+#[test]
+fn a_full_store_takes_room_from_other_shards() {
+    // Room for one large value: whatever shard it meets, the others must give theirs.
+    let limit = exact_item::charge(1, 500_000) + 10_000;
+    let store = Store::new(&exact(limit, 8));
+    for number in 0..10_000_u32 {
+        assert_eq!(set(&store, &number.to_le_bytes(), b"small", at(0)), Stored::Stored);
+    }
+    for key in [b"a", b"b", b"c", b"d"] {
+        assert_eq!(set(&store, key, &vec![7; 500_000], at(0)), Stored::Stored);
+        assert_eq!(value(&store, key, at(0)).map(|value| value.len()), Some(500_000));
+        store.validate();
+    }
+}
+
+#[test]
+fn one_large_value_is_not_stored_item_by_item() {
+    let item_size = ItemSize { max: 32 << 20, ..ITEM_SIZE };
+    let store = Store::new(&StoreConfig { item_size, ..exact(40 << 20, 16) });
+    for number in 0..300_000_u32 {
+        set(&store, &number.to_le_bytes(), b"s", at(0));
+    }
+    let before = store.stats(at(0)).curr_items;
+    // In turns of one victim and one attempt this would copy 30 MB some ten thousand times.
+    assert_eq!(set(&store, b"large", &vec![7; 30 << 20], at(0)), Stored::Stored);
+    assert!(before > 150_000 && store.stats(at(0)).curr_items < before / 2);
+    store.validate();
+}
+
+#[test]
+fn without_evictions_a_full_store_refuses_and_set_removes() {
+    let one = exact_item::charge(1, 1);
+    let store = Store::new(&StoreConfig { evictions: false, ..exact(2 * one, 1) });
+    set(&store, b"a", b"1", at(0));
+    set(&store, b"b", b"1", at(0));
+    assert_eq!(set(&store, b"c", b"1", at(0)), Stored::NoMemory);
+    let wide = [b'1'; 1000];
+    assert_eq!(
+        store.store(&write(&store, StoreMode::Append, b"a", &wide), at(0)),
+        Stored::NotStored
+    );
+    assert_eq!(
+        store.store(&write(&store, StoreMode::Replace, b"a", &wide), at(0)),
+        Stored::NoMemory
+    );
+    assert_eq!(value(&store, b"a", at(0)).as_deref(), Some(&b"1"[..]));
+    assert_eq!(set(&store, b"a", b"2", at(0)), Stored::Stored, "the same size fits");
+    assert_eq!(set(&store, b"a", &wide, at(0)), Stored::NoMemory);
+    assert_eq!(value(&store, b"a", at(0)), None, "a stale value must not outlive its set");
+    assert_eq!(store.stats(at(0)).evictions, 0);
+    store.validate();
+}
+
+#[test]
+fn a_dead_item_gives_its_room_without_an_eviction() {
+    let one = exact_item::charge(1, 1);
+    let store = Store::new(&StoreConfig { evictions: false, ..exact(2 * one, 1) });
+    // One that lives stands before it.
+    set(&store, b"z", b"1", at(0));
+    let soon = Deadline::new(1, at(0));
+    store.store(&Write { deadline: soon, ..write(&store, StoreMode::Set, b"a", b"1") }, at(0));
+    assert_eq!(set(&store, b"b", b"1", at(999)), Stored::NoMemory);
+    assert_eq!(set(&store, b"b", b"1", at(1998)), Stored::NoMemory, "looked a moment ago");
+    assert_eq!(set(&store, b"b", b"1", at(1999)), Stored::Stored);
+    let stats = store.stats(at(1999));
+    assert_eq!((stats.reclaimed, stats.expired_unfetched, stats.evictions), (1, 1, 0));
+}
+
+fn numbers_stay_in_their_width_until_they_outgrow_it(form: Form) {
+    let store = Store::new(&form(1 << 20, 1));
+    set(&store, b"n", b"10", at(0));
+    let first = cas_unique(&store, b"n", at(0));
+    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Decr(1), at(0)), Arithmetic::Number(9));
+    assert_eq!(value(&store, b"n", at(0)).as_deref(), Some(&b"9 "[..]));
+    assert!(cas_unique(&store, b"n", at(0)) > first);
+    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Incr(91), at(0)), Arithmetic::Number(100));
+    assert_eq!(value(&store, b"n", at(0)).as_deref(), Some(&b"100"[..]));
+    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Decr(101), at(0)), Arithmetic::Number(0));
+    set(&store, b"n", b"18446744073709551615", at(0));
+    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Incr(2), at(0)), Arithmetic::Number(1));
+    set(&store, b"n", b"x", at(0));
+    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Incr(2), at(0)), Arithmetic::NonNumeric);
+    assert_eq!(
+        store.arithmetic(store.key(b"m"), Delta::Incr(2), at(0)),
+        Arithmetic::Miss(Miss::Absent)
+    );
+    store.validate();
+}
+
+fn a_flush_keeps_apart_what_one_tick_joins(form: Form) {
+    let store = Store::new(&form(1 << 20, 4));
+    set(&store, b"old", b"1", at(5));
+    store.flush_all(Deadline::new(-1, at(5)), at(5));
+    set(&store, b"new", b"1", at(5));
+    assert_eq!(store.get(store.key(b"old"), None, at(5), |_| ()), Err(Miss::Flushed));
+    assert_eq!(store.get(store.key(b"old"), None, at(5), |_| ()), Err(Miss::Absent));
+    assert!(value(&store, b"new", at(5)).is_some());
+
+    store.flush_all(Deadline::new(10, at(5)), at(5));
+    store.flush_all(Deadline::new(20, at(5)), at(5));
+    assert!(
+        value(&store, b"new", at(20_004)).is_some(),
+        "the later flush replaced the earlier one"
+    );
+    set(&store, b"late", b"1", at(20_004));
+    assert_eq!(store.get(store.key(b"late"), None, at(20_005), |_| ()), Err(Miss::Flushed));
+    set(&store, b"after", b"1", at(20_005));
+    assert!(value(&store, b"after", at(20_005)).is_some());
+}
+
+fn without_cas_no_cas_matches(form: Form) {
+    let store = Store::new(&StoreConfig { cas: false, ..form(1 << 20, 1) });
+    set(&store, b"k", b"1", at(0));
+    assert_eq!(cas_unique(&store, b"k", at(0)), Some(0));
+    for unique in [0, 1] {
+        let outcome = store.store(&write(&store, StoreMode::Cas(unique), b"k", b"2"), at(0));
+        assert_eq!(outcome, Stored::Exists);
+    }
+    assert_eq!(store.store(&write(&store, StoreMode::Cas(1), b"x", b"2"), at(0)), Stored::NotFound);
+}
+
+fn a_join_may_not_pass_the_item_size(form: Form) {
+    let item_size = ItemSize { max: 100, ..ITEM_SIZE };
+    let store = Store::new(&StoreConfig { item_size, ..form(1 << 20, 1) });
+    set(&store, b"k", &[b'x'; 20], at(0));
+    // 59 + 1 + 20 + 20 = 100.
+    let join = |len| store.store(&write(&store, StoreMode::Append, b"k", &vec![b'y'; len]), at(0));
+    assert_eq!(
+        (join(21), join(20), join(1)),
+        (Stored::NotStored, Stored::Stored, Stored::NotStored)
+    );
+    assert_eq!(value(&store, b"k", at(0)).map(|value| value.len()), Some(40));
+}
+
+fn without_evictions_the_dead_make_room_for_the_living(form: Form) {
+    let store = Store::new(&StoreConfig { evictions: false, ..form(1 << 20, 2) });
+    let value = [b'v'; 100];
+    // Some that live stand before those that die.
+    for number in 0..200_u64 {
+        set(&store, &number.to_le_bytes(), &value, at(0));
+    }
+    let soon = Deadline::new(1, at(0));
+    let mut number = 1000_u64;
+    let refused = loop {
+        number += 1;
+        let key = number.to_le_bytes();
+        let dying = Write { deadline: soon, ..write(&store, StoreMode::Set, &key, &value) };
+        if store.store(&dying, at(0)) != Stored::Stored {
+            break number;
+        }
+    };
+    assert_eq!(store.stats(at(0)).evictions, 0);
+    for number in 0..refused - 1200 {
+        let key = (1_000_000 + number).to_le_bytes();
+        assert_eq!(set(&store, &key, &value, at(2000)), Stored::Stored, "{number}");
+    }
+    for number in 0..200_u64 {
+        assert!(self::value(&store, &number.to_le_bytes(), at(2000)).is_some(), "{number}");
+    }
+    assert_eq!(store.stats(at(2000)).evictions, 0);
+    store.validate();
+}
+
+#[test]
+fn overwritten_keys_stay_while_there_is_room_for_what_lives() {
+    // A log fills with dead versions; living items must not be thrown out for them.
+    let item_size = ITEM_SIZE;
+    let store = Store::new(&StoreConfig::for_limit(8 << 20, item_size));
+    let mut next = numbers();
+    let key_count = 45_000_u64;
+    for round in 0..10 * key_count {
+        let key = if round < key_count { round } else { next() % key_count };
+        let value = vec![b'v'; 40 + (next() % 81) as usize];
+        assert_eq!(set(&store, &key.to_le_bytes(), &value, at(0)), Stored::Stored);
+    }
+    let stats = store.stats(at(0));
+    let live_percent = (stats.live_bytes + stats.index_bytes) * 100 / (8 << 20);
+    assert!((60..76).contains(&live_percent), "{live_percent} % of the limit lives");
+    assert_eq!((stats.curr_items, stats.evictions), (key_count, 0));
+    store.validate();
+}
+
+#[test]
+fn sizes_that_drift_leave_no_memory_behind() {
+    let store = Store::new(&StoreConfig::for_limit(16 << 20, ITEM_SIZE));
+    let mut next = numbers();
+    let mut number = 0_u64;
+    for value_len in [64, 1_000, 16_000, 250_000, 16_000, 64] {
+        // Three times what fits.
+        for _ in 0..3 * (16 << 20) / (value_len + 100) {
+            number += 1;
+            let len = value_len / 2 + usize::try_from(next()).expect("64 bits") % value_len;
+            assert_eq!(set(&store, &number.to_le_bytes(), &vec![b'v'; len], at(0)), Stored::Stored);
+        }
+        let stats = store.stats(at(0));
+        let held = stats.live_bytes + stats.large_bytes + stats.index_bytes + stats.ghost_bytes;
+        let percent = held * 100 / (16 << 20);
+        assert!(percent >= 80, "{percent} % in use with values of {value_len}: {stats:?}");
+        store.validate();
+    }
+}
+
+#[test]
+fn what_is_read_survives_a_scan() {
+    let store = Store::new(&StoreConfig::for_limit(4 << 20, ITEM_SIZE));
+    let value = [b'v'; 100];
+    let hot: Vec<[u8; 8]> = (0..5_000_u64).map(u64::to_le_bytes).collect();
+    for key in &hot {
+        set(&store, key, &value, at(0));
+    }
+    let read =
+        |store: &Store| hot.iter().filter(|key| self::value(store, *key, at(0)).is_some()).count();
+    assert_eq!(read(&store), hot.len());
+    // Five times what fits, each key once: exact LRU would keep none of the others.
+    for number in 1_000_000..1_150_000_u64 {
+        set(&store, &number.to_le_bytes(), &value, at(0));
+    }
+    let kept = read(&store);
+    assert!(kept > hot.len() * 9 / 10, "{kept} of {}", hot.len());
+}
