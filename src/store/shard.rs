@@ -119,6 +119,8 @@ pub(super) struct Shard {
     spares: Vec<Box<[u8]>>,
     /// Items of more than a [`WIDE_FRACTION`] of a segment.
     wide_count: u64,
+    /// Whether room for such an item was asked for, before it was there.
+    expects_wide: bool,
     /// The segment that is being given up.
     victim: Option<Victim>,
     /// Ticks with what is written, for the policy.
@@ -185,6 +187,7 @@ impl Shard {
             main: Log::default(),
             spares: Vec::new(),
             wide_count: 0,
+            expects_wide: false,
             victim: None,
             clock: 0,
             since_tick: 0,

@@ -54,6 +54,7 @@ impl Shard {
         }
         self.stats.live_bytes -= len as u64;
         self.wide_count -= u64::from(self.is_wide(len));
+        self.expects_wide &= self.wide_count > 0;
     }
 
     /// Bytes in the logs of items that do not count any more.

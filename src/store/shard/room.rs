@@ -177,7 +177,7 @@ impl Shard {
 
     /// Spare segments that a victim's survivors may need: the records that pass from it to its neighbours go whole.
     pub(super) fn spares_wanted(&self) -> usize {
-        if self.wide_count > 0 { 3 } else { 1 }
+        if self.wide_count > 0 || self.expects_wide { 3 } else { 1 }
     }
 
     pub(super) fn is_wide(&self, len: usize) -> bool {
@@ -192,7 +192,8 @@ impl Shard {
         purse: &mut Purse<'_>,
     ) -> Result<Box<[u8]>, NoRoom> {
         let pool = purse.pool;
-        let spares_wanted = if self.is_wide(record_len) { 3 } else { self.spares_wanted() };
+        self.expects_wide |= self.is_wide(record_len);
+        let spares_wanted = self.spares_wanted();
         while self.spares.len() < spares_wanted
             && let Some(bytes) = purse.segments.pop().or_else(|| pool.take())
         {
