@@ -1,5 +1,7 @@
 //! The store against a naive model, and its rules one by one.
 
+mod room;
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ mod abuse;
 mod client;
 mod clients;
 mod connections;
+mod memory;
 mod options;
 mod process;
 mod script;
