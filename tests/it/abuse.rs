@@ -3,8 +3,6 @@
 use crate::client::Client;
 use crate::process::Server;
 use crate::{larder, wait_until};
-use std::collections::HashMap;
-use std::fmt::Write;
 use std::io::Read;
 use std::time::Duration;
 
@@ -227,48 +225,6 @@ fn random_bytes_do_no_harm() {
     }
     assert_others_are_served(&server);
     assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
-}
-
-/// What is held stays under `-m` by the server's own books, and where all values fit into segments, so does
-/// the process. Values over 8 KiB have allocations of their own, and an allocator that fits ever other sizes into
-/// its holes takes up to as much again.
-#[test]
-fn memory_stays_bounded_when_sizes_drift() {
-    let server = larder(&["-m", "64"]);
-    let mut client = Client::connect(&server);
-    let mut number = 0_u32;
-    for (value_len, megabytes, beside_mib_max) in [
-        (60, 60, 24),
-        (400, 100, 24),
-        (4_000, 100, 24),
-        (60, 60, 24),
-        (20_000, 100, 80),
-        (100_000, 100, 80),
-        (900_000, 100, 80),
-        (60, 60, 80),
-    ] {
-        let value = "v".repeat(value_len);
-        let mut burst = String::new();
-        for _ in 0..(megabytes << 20) / value_len {
-            number += 1;
-            write!(burst, "set key{number:010} 0 0 {value_len} noreply\r\n{value}\r\n")
-                .expect("a string takes all");
-            if burst.len() > 1 << 20 {
-                client.send(&burst);
-                burst.clear();
-            }
-        }
-        client.ask(format!("{burst}version\r\n"), "VERSION 1.6.45\r\n");
-        let rss = rss_kib(&server);
-        let limit = (64 + beside_mib_max) * 1024;
-        assert!(rss < limit, "{rss} KiB after values of {value_len}");
-        let store: HashMap<String, String> = client.stat_lines(" store").into_iter().collect();
-        let bytes = |name: &str| store[name].parse::<u64>().expect("a number");
-        assert!(bytes("store_bytes") <= bytes("limit_bytes"));
-        let parts = ["segment_bytes", "index_bytes", "ghost_bytes", "large_bytes"];
-        assert_eq!(parts.iter().map(|part| bytes(part)).sum::<u64>(), bytes("store_bytes"));
-    }
-    assert!(client.stat("evictions") > 100_000);
 }
 
 /// The system may have less memory than `-m` allows. Then old items make room, or a store is refused.

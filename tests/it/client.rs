@@ -37,6 +37,13 @@ impl Client {
         line
     }
 
+    /// As many bytes as that.
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.0.read_exact(&mut bytes).expect("bytes from the server");
+        bytes
+    }
+
     /// Sends a request and compares the whole reply.
     #[track_caller]
     pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>, reply: &str) {

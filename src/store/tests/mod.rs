@@ -1,4 +1,5 @@
-//! The store against a naive model (`model`), its rules one by one (`rules`), and under threads (`threads`).
+//! The store against a naive model (`model`), its rules one by one (`rules`), what it promises of
+//! its memory (`room`), and under threads (`threads`).
 
 use super::*;
 
@@ -74,5 +75,6 @@ macro_rules! in_both_forms {
 }
 
 mod model;
+mod room;
 mod rules;
 mod threads;

@@ -38,7 +38,7 @@ fn threads_never_pass_the_limit_nor_mix_values(form: Form) {
                 let mut random = thread + 1;
                 for round in 0..30_000_u64 {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    let key = (random >> 33) % 5_000;
+                    let key = (random >> 33) % 10_000;
                     let value = [key.to_le_bytes(); 40].concat();
                     let now = at(round / 100);
                     match random >> 61 {
