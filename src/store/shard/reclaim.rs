@@ -19,8 +19,8 @@ const PATIENCE_LEN: usize = 64 * 1024;
 const PIECE_LEN: usize = 1024;
 /// Among so many segments the one with the most dead bytes is looked for.
 const CANDIDATES_MAX: usize = 256;
-/// A segment is worth compacting when this fraction of it is dead.
-const WORTH_FRACTION: usize = 64;
+/// Memory is worth moving so many bytes of living items for each byte that comes free.
+const COST_MAX: usize = 48;
 
 /// Which items of a segment survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +69,7 @@ impl Shard {
             }
             let before = *budget;
             let is_loose = self.dead_len() * DEAD_FRACTION > self.held_len();
-            let loose =
-                if is_loose || !may_evict { self.compactable(WORTH_FRACTION) } else { None };
+            let loose = if is_loose || !may_evict { self.compactable(COST_MAX) } else { None };
             let bytes = if let Some(number) = loose {
                 self.compact(number, budget, at, pool)
             } else if may_evict {
@@ -166,27 +165,27 @@ impl Shard {
         self.close(number)
     }
 
-    /// The segment with the most dead bytes of some, if that is such a fraction of it and what lives has where to
-    /// go. Not the one that is being given up.
-    pub(super) fn compactable(&mut self, worth_fraction: usize) -> Option<u32> {
-        let dead_len_min = self.segment_len() / worth_fraction;
+    /// The segment of some that is compacted at the least cost for each byte that it brings, if that is so much at
+    /// most, and what lives has where to go. Not the one that is being given up.
+    pub(super) fn compactable(&mut self, cost_max: usize) -> Option<u32> {
         let count = self.small.sealed.len() + self.main.sealed.len();
         let start = if count > CANDIDATES_MAX { self.compact_cursor % count } else { 0 };
         self.compact_cursor = start + CANDIDATES_MAX;
         let sealed = self.small.sealed.iter().chain(&self.main.sealed).cycle().skip(start);
-        let dead = |number: &u32| {
-            let segment = self.segment(*number as usize);
-            segment.used_len - segment.live_len
-        };
         // From one spare segment to the next, a record may leave room behind that it cannot use.
         let room = (self.spares.len() << self.segment_shift)
             .saturating_sub(FRONT_LEN_MAX * self.spares.len().saturating_sub(1));
-        sealed
-            .take(count.min(CANDIDATES_MAX))
-            .copied()
-            .filter(|number| self.victim.is_none_or(|victim| victim.number != *number))
-            .filter(|number| dead(number) >= dead_len_min && self.load(*number) <= room)
-            .max_by_key(dead)
+        let candidates = sealed.take(count.min(CANDIDATES_MAX)).copied().filter_map(|number| {
+            let segment = self.segment(number as usize);
+            let (dead_len, load) = (segment.used_len - segment.live_len, self.load(number));
+            let is_victim = self.victim.is_some_and(|victim| victim.number == number);
+            let is_worth_it = dead_len > 0 && load <= dead_len * cost_max;
+            (is_worth_it && load <= room && !is_victim).then_some((number, dead_len, load))
+        });
+        // Fractions are compared without dividing.
+        let best = candidates
+            .reduce(|best, other| if other.2 * best.1 < best.2 * other.1 { other } else { best });
+        best.map(|(number, ..)| number)
     }
 
     /// Bytes at most that must find room elsewhere before a segment is free: what lives in it, and what its first

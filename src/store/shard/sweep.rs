@@ -36,7 +36,7 @@ impl Shard {
         if self.spares.is_empty() {
             self.spares.extend(pool.take());
         }
-        let Some(number) = self.compactable(2) else {
+        let Some(number) = self.compactable(1) else {
             return false;
         };
         let bytes = self.compact(number, &mut { usize::MAX }, at, pool);
