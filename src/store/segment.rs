@@ -71,6 +71,8 @@ pub(super) enum LogName {
 /// What a segment takes besides its bytes: a [`Segment`], its address, and the allocator's head.
 const OVERHEAD: u64 = size_of::<Segment>() as u64 + 24;
 
+/// In bytes.
+const RESERVE_LEN: usize = 4 << 20;
 /// With more dead bytes than this fraction of the limit, nothing living is evicted.
 pub(super) const DEAD_FRACTION: u64 = 50;
 
@@ -82,6 +84,9 @@ pub(super) struct Pool {
     free: Mutex<Vec<Box<[u8]>>>,
     /// How many there are in `free`, to be read without its lock.
     free_count: AtomicU64,
+    /// Kept for small allocations until the system has no memory for a segment; then there is none, and
+    /// no segment is asked of the system any more. Never written, so not there yet.
+    reserve: Mutex<Option<Box<[u8]>>>,
     /// Bytes of dead items in each shard, in a line each, so that its threads do not wait for one another.
     dead: Box<[Line]>,
 }
@@ -93,6 +98,7 @@ impl Pool {
             segment_len,
             free: Mutex::default(),
             free_count: AtomicU64::new(0),
+            reserve: Mutex::new(bytemuck::allocation::try_zeroed_slice_box(RESERVE_LEN).ok()),
             dead: (0..shard_count).map(|_| Line::default()).collect(),
         }
     }
@@ -124,11 +130,15 @@ impl Pool {
         if !self.budget.reserve(self.charge(1)) {
             return None;
         }
-        let bytes = bytemuck::allocation::try_zeroed_slice_box(self.segment_len);
-        if bytes.is_err() {
+        let mut reserve = self.reserve.lock();
+        let bytes = reserve
+            .as_ref()
+            .and_then(|_| bytemuck::allocation::try_zeroed_slice_box(self.segment_len).ok());
+        if bytes.is_none() {
+            *reserve = None;
             self.budget.release(self.charge(1));
         }
-        bytes.ok()
+        bytes
     }
 
     /// Gives a segment back, for any shard to take.
