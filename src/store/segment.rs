@@ -174,9 +174,13 @@ impl Pool {
         self.budget.limit() - self.budget.used() + self.free_len()
     }
 
-    /// Notes how many bytes are dead in a shard.
+    /// Notes how many bytes are dead in a shard. Small changes are left out: whoever reads it would have to fetch it
+    /// anew each time.
     pub(super) fn set_dead(&self, shard: usize, len: u64) {
-        self.dead[shard][0].store(len, Relaxed);
+        let noted = &self.dead[shard][0];
+        if noted.load(Relaxed).abs_diff(len) >= self.segment_len as u64 / 8 {
+            noted.store(len, Relaxed);
+        }
     }
 
     /// Whether so much is dead that nothing living may be evicted: memory can be had by moving together what lives.
