@@ -1,9 +1,9 @@
 //! The store: keys to items under one memory limit.
 //!
 //! Memory is segments, and a shard is two logs of them: no allocation per item, no size classes, nothing that
-//! could calcify when the sizes of values change. A log that runs out of memory takes its oldest segment,
-//! copies what is worth keeping to the head of a log, and begins it anew; where much of a shard is dead
-//! (overwritten, deleted), it takes the segment with the most dead bytes instead, and evicts nothing.
+//! could calcify when the sizes of values change. A log that runs out of memory gives up its oldest segment: what is
+//! worth keeping is copied to the head of a log, and the rest is forgotten. While much is dead (overwritten, deleted,
+//! expired), what lives between it is moved together instead, and nothing is evicted.
 //!
 //! Reading order: `operation` (what can be asked of it), this file (the locks), `shard` (how it is done), `item` (an
 //! item as bytes), `index` (where it is), `segment` (memory and its pool), `eviction` (who goes first), `large`,
