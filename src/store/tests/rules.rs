@@ -247,3 +247,32 @@ fn what_is_read_survives_a_scan() {
     let kept = read(&store);
     assert!(kept > hot.len() * 9 / 10, "{kept} of {}", hot.len());
 }
+
+#[test]
+fn what_is_dead_gives_its_memory_back_without_being_read() {
+    let store = Store::new(&StoreConfig::for_limit(4 << 20, ITEM_SIZE));
+    let soon = Deadline::new(3, at(0));
+    for number in 0..20_000_u64 {
+        let key = number.to_le_bytes();
+        let deadline = if number % 4 == 0 { Deadline::NEVER } else { soon };
+        let write = Write { deadline, ..write(&store, StoreMode::Set, &key, &[b'v'; 100]) };
+        assert_eq!(store.store(&write, at(0)), Stored::Stored);
+    }
+    let before = store.stats(at(0));
+    store.maintain(at(2_999));
+    assert_eq!(store.stats(at(2_999)).curr_items, 20_000, "nothing dies early");
+    // The first look at a segment is not before 20 s have passed since it was begun.
+    store.maintain(at(25_000));
+    let after = store.stats(at(25_000));
+    assert_eq!((after.curr_items, after.reclaimed, after.evictions), (5_000, 15_000, 0));
+    assert!(after.sweeps > 0);
+    let in_use = |stats: &StoreStats| stats.segment_bytes - stats.segment_free_bytes;
+    assert!(in_use(&after) < in_use(&before) / 2, "{after:?}");
+    store.validate();
+
+    store.flush_all(Deadline::new(-1, at(26_000)), at(26_000));
+    store.maintain(at(50_000));
+    let flushed = store.stats(at(50_000));
+    assert_eq!((flushed.curr_items, flushed.live_bytes), (0, 0));
+    store.validate();
+}
