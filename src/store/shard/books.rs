@@ -103,7 +103,7 @@ impl Shard {
         let now_s = seconds(now.ms);
         StoreStats {
             curr_items: self.index.item_count(),
-            age_s: oldest.min().map_or(0, |begun_s| u64::from(now_s - begun_s)),
+            age_s: oldest.min().map_or(0, |begun_s| u64::from(now_s.saturating_sub(begun_s))),
             segment_bytes: pool.charge(self.segment_count()),
             segment_free_bytes: pool.charge(self.spares.len() as u64),
             index_bytes: self.index.charged(),

@@ -68,20 +68,24 @@ impl Shard {
                 return Reclaimed::Paused;
             }
             let before = *budget;
-            let is_loose = self.dead_len() * DEAD_FRACTION > self.held_len();
-            let loose = if is_loose || !may_evict { self.compactable(COST_MAX) } else { None };
+            let loose =
+                if self.is_loose() || !may_evict { self.compactable(COST_MAX) } else { None };
             let bytes = if let Some(number) = loose {
-                self.compact(number, budget, at, pool)
+                // Reading nothing is work too, or there might be no end of it.
+                let used_len = self.segment(number as usize).used_len.max(1);
+                *budget = budget.saturating_sub(used_len);
+                self.work_len += used_len;
+                self.compact(number, at, pool)
             } else if may_evict {
                 let Some(victim) = self.victim.take().or_else(|| self.choose_victim()) else {
                     return Reclaimed::Nothing;
                 };
                 let victim = self.read_victim(victim, Rule::Evict, budget, at, pool, &enough);
                 self.read_len += before - *budget;
+                self.work_len += before - *budget;
                 let Segment { log, used_len, .. } = *self.segment(victim.number as usize);
                 if victim.position < used_len {
                     self.victim = Some(victim);
-                    self.work_len += before - *budget;
                     continue;
                 }
                 self.policy.judged(log, used_len, victim.kept_len);
@@ -91,7 +95,6 @@ impl Shard {
             } else {
                 return Reclaimed::Nothing;
             };
-            self.work_len += before - *budget;
             self.publish_dead(pool);
             if self.spares.len() < self.spares_wanted() {
                 self.spares.push(bytes);
@@ -101,6 +104,11 @@ impl Shard {
             self.last_work_len = std::mem::take(&mut self.work_len);
             return Reclaimed::Segment(bytes);
         }
+    }
+
+    /// Whether so much is dead here that moving together what lives comes before evicting.
+    pub(super) fn is_loose(&self) -> bool {
+        self.dead_len() * DEAD_FRACTION > self.held_len()
     }
 
     /// Bytes of the logs' segments.
@@ -138,13 +146,7 @@ impl Shard {
     }
 
     /// Moves what lives in a segment that is [`Self::compactable`]; its bytes.
-    pub(super) fn compact(
-        &mut self,
-        number: u32,
-        budget: &mut usize,
-        at: Moment,
-        pool: &Pool,
-    ) -> Box<[u8]> {
+    pub(super) fn compact(&mut self, number: u32, at: Moment, pool: &Pool) -> Box<[u8]> {
         let segment = self.segment(number as usize);
         // The item that ends in it goes first.
         if let Some(previous) = segment.previous.get()
@@ -159,9 +161,7 @@ impl Shard {
             self.segment_mut(previous).bytes = bytes;
         }
         let victim = self.first_look(number);
-        // Reading nothing is work too, or there might be no end of it.
-        *budget = budget.saturating_sub(1);
-        self.read_victim(victim, Rule::Compact, budget, at, pool, || false);
+        self.read_victim(victim, Rule::Compact, &mut { usize::MAX }, at, pool, || false);
         self.close(number)
     }
 

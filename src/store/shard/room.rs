@@ -250,8 +250,8 @@ impl Shard {
         self.free_segment(may_evict, at, pool)
     }
 
-    /// Reads on through the victim, as far as it takes for the next segment to be free when a log has no room left:
-    /// so no set has to wait for the whole of it.
+    /// Does as much of the work as it takes for the next segment to be free when a log has no room left: so no set
+    /// has to wait for all of it.
     pub(super) fn work_ahead(&mut self, log: LogName, record_len: usize, at: Moment, pool: &Pool) {
         if self.spares.len() > self.spares_wanted() || pool.has(self.wanted(pool.charge(1), pool)) {
             return;
@@ -265,7 +265,8 @@ impl Shard {
             .map_or(0, |number| self.segment_len() - self.segment(number as usize).used_len);
         self.work_due_len += (record_len * to_do_len / room.max(record_len)).min(HOLD_LEN);
         let may_evict = !pool.is_loose();
-        if !may_evict && self.work_due_len < self.segment_len() {
+        // A segment is compacted as a whole.
+        if (!may_evict || self.is_loose()) && self.work_due_len < self.segment_len() {
             return;
         }
         let mut budget = self.work_due_len.min(HOLD_LEN);

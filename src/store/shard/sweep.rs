@@ -39,7 +39,7 @@ impl Shard {
         let Some(number) = self.compactable(1) else {
             return false;
         };
-        let bytes = self.compact(number, &mut { usize::MAX }, at, pool);
+        let bytes = self.compact(number, at, pool);
         self.publish_dead(pool);
         if self.spares.len() < self.spares_wanted() {
             self.spares.push(bytes);
