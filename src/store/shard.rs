@@ -129,10 +129,8 @@ pub(super) struct Shard {
     since_tick: u64,
     /// Bytes of victims read since the last segment came free.
     read_len: usize,
-    /// Bytes of victims read and of segments compacted, ever.
+    /// Those, and bytes of segments that were compacted.
     work_len: usize,
-    /// The same when the last segment came free.
-    freed_at_len: usize,
     /// As much work as it took for the last segment that came free.
     last_work_len: usize,
     /// Work that is due but not done, in bytes: a segment is compacted as a whole.
@@ -195,7 +193,6 @@ impl Shard {
             since_tick: 0,
             read_len: 0,
             work_len: 0,
-            freed_at_len: 0,
             last_work_len: 0,
             work_due_len: 0,
             compact_cursor: 0,

@@ -101,8 +101,7 @@ impl Shard {
                 continue;
             }
             self.read_len = 0;
-            self.last_work_len = self.work_len - self.freed_at_len;
-            self.freed_at_len = self.work_len;
+            self.last_work_len = std::mem::take(&mut self.work_len);
             return Reclaimed::Segment(bytes);
         }
     }

@@ -13,8 +13,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// As much of victims is read under one hold of the lock, in bytes.
 const HOLD_LEN: usize = 64 * 1024;
-/// And so much by a set that needs no segment yet.
-const AHEAD_LEN: usize = 16 * 1024;
 
 impl Shard {
     /// Room for a record at the head of a log, reclaiming a segment where it must.
@@ -260,8 +258,7 @@ impl Shard {
         }
         // As much as the last time, and a bit, over the room that is left.
         let expected_len = self.last_work_len.max(self.segment_len());
-        let to_do_len =
-            expected_len.saturating_sub(self.work_len - self.freed_at_len) + self.segment_len() / 8;
+        let to_do_len = expected_len.saturating_sub(self.work_len) + self.segment_len() / 8;
         let room = self
             .log(log)
             .open
@@ -272,17 +269,11 @@ impl Shard {
         if (!may_evict || self.is_loose()) && self.work_due_len < self.segment_len() {
             return;
         }
-        let before = self.work_len;
-        let mut budget = self.work_due_len.min(AHEAD_LEN);
+        let mut budget = self.work_due_len.min(HOLD_LEN);
         match self.reclaim(may_evict, &mut budget, at, pool, || false) {
-            Reclaimed::Segment(bytes) => {
-                self.spares.push(bytes);
-                self.work_due_len = 0;
-            }
-            Reclaimed::Paused => {
-                self.work_due_len = self.work_due_len.saturating_sub(self.work_len - before);
-            }
-            Reclaimed::Nothing => self.work_due_len = 0,
+            Reclaimed::Segment(bytes) => self.spares.push(bytes),
+            Reclaimed::Paused | Reclaimed::Nothing => {}
         }
+        self.work_due_len = budget;
     }
 }
