@@ -135,6 +135,8 @@ pub(super) struct Shard {
     last_work_len: usize,
     /// Work that is due but not done, in bytes: a segment is compacted as a whole.
     work_due_len: usize,
+    /// With fewer dead bytes than this, looking for a segment to compact is in vain: the last look was.
+    fruitless_below_len: u64,
     /// Where the next segment with dead items is looked for.
     compact_cursor: usize,
     sweep_cursor: usize,
@@ -195,6 +197,7 @@ impl Shard {
             work_len: 0,
             last_work_len: 0,
             work_due_len: 0,
+            fruitless_below_len: 0,
             compact_cursor: 0,
             sweep_cursor: 0,
             ghost: Ghost::default(),

@@ -3,7 +3,7 @@
 use super::super::StoreStats;
 use super::super::exptime::Now;
 use super::super::item::Layout;
-use super::super::segment::{Pool, seconds};
+use super::super::segment::{Link, Pool, seconds};
 use super::{Found, Place, Shard};
 
 /// What an item takes.
@@ -50,11 +50,17 @@ impl Shard {
         segment.live_len -= front_len;
         if rest_len > 0 {
             let next = segment.next.get().expect("a record that goes on has where to");
-            self.segment_mut(next).live_len -= rest_len;
+            // Nothing that counts goes from one to the other any more.
+            segment.next = Link::NONE;
+            let next = self.segment_mut(next);
+            next.previous = Link::NONE;
+            next.live_len -= rest_len;
         }
         self.stats.live_bytes -= len as u64;
-        self.wide_count -= u64::from(self.is_wide(len));
-        self.expects_wide &= self.wide_count > 0;
+        if self.is_wide(len) {
+            self.wide_count -= 1;
+            self.expects_wide &= self.wide_count > 0;
+        }
     }
 
     /// Bytes in the logs of items that do not count any more.

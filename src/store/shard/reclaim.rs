@@ -68,8 +68,13 @@ impl Shard {
                 return Reclaimed::Paused;
             }
             let before = *budget;
-            let loose =
-                if self.is_loose() || !may_evict { self.compactable(COST_MAX) } else { None };
+            let loose = if !may_evict {
+                self.compactable(COST_MAX)
+            } else if self.is_loose() {
+                self.compactable_again()
+            } else {
+                None
+            };
             let bytes = if let Some(number) = loose {
                 // Reading nothing is work too, or there might be no end of it.
                 let used_len = self.segment(number as usize).used_len.max(1);
@@ -104,6 +109,19 @@ impl Shard {
             self.last_work_len = std::mem::take(&mut self.work_len);
             return Reclaimed::Segment(bytes);
         }
+    }
+
+    /// The segment to compact, if one was found at the last look or more is dead since.
+    fn compactable_again(&mut self) -> Option<u32> {
+        let dead_len = self.dead_len();
+        let step_len = self.segment_len() as u64 / 4;
+        if dead_len < self.fruitless_below_len && dead_len + 2 * step_len > self.fruitless_below_len
+        {
+            return None;
+        }
+        let found = self.compactable(COST_MAX);
+        self.fruitless_below_len = if found.is_some() { 0 } else { dead_len + step_len };
+        found
     }
 
     /// Whether so much is dead here that moving together what lives comes before evicting.
@@ -177,10 +195,12 @@ impl Shard {
             .saturating_sub(FRONT_LEN_MAX * self.spares.len().saturating_sub(1));
         let candidates = sealed.take(count.min(CANDIDATES_MAX)).copied().filter_map(|number| {
             let segment = self.segment(number as usize);
-            let (dead_len, load) = (segment.used_len - segment.live_len, self.load(number));
+            // What its neighbours lose is dead there then.
+            let load = self.load(number);
+            let gain = segment.used_len.saturating_sub(load);
             let is_victim = self.victim.is_some_and(|victim| victim.number == number);
-            let is_worth_it = dead_len > 0 && load <= dead_len * cost_max;
-            (is_worth_it && load <= room && !is_victim).then_some((number, dead_len, load))
+            let is_worth_it = gain > 0 && load <= gain * cost_max;
+            (is_worth_it && load <= room && !is_victim).then_some((number, gain, load))
         });
         // Fractions are compared without dividing.
         let best = candidates

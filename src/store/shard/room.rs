@@ -272,7 +272,9 @@ impl Shard {
         let mut budget = self.work_due_len.min(HOLD_LEN);
         match self.reclaim(may_evict, &mut budget, at, pool, || false) {
             Reclaimed::Segment(bytes) => self.spares.push(bytes),
-            Reclaimed::Paused | Reclaimed::Nothing => {}
+            Reclaimed::Paused => {}
+            // Looking again at once is in vain.
+            Reclaimed::Nothing => budget = 0,
         }
         self.work_due_len = budget;
     }
