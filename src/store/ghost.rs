@@ -1,4 +1,4 @@
-//! Fingerprints of keys that were evicted unread, to know them when they come back.
+//! Fingerprints of keys that were evicted, to know them when they come back.
 //!
 //! A table of cache lines: each holds the last 31 fingerprints of 16 bits whose hashes fall into it, in a
 //! ring. A fingerprint is wrong once in about 2,000 lookups, which costs a wrong guess about one key. It grows a
@@ -94,18 +94,23 @@ impl Ghost {
         }
     }
 
-    /// Forgets a key; whether it was known.
-    pub(super) fn take(&mut self, hash: u64) -> bool {
-        let Some(index) = self.table.line_index(hash) else {
-            return false;
-        };
-        let ring = Ring(self.table.lines.get(index));
-        let wanted = fingerprint(hash);
-        let place = (0..RING_LEN).find(|place| ring.lane(*place) == wanted);
-        if let Some(place) = place {
+    /// Whether a key is remembered.
+    pub(super) fn knows(&self, hash: u64) -> bool {
+        self.find(hash).is_some()
+    }
+
+    /// Forgets a key.
+    pub(super) fn forget(&mut self, hash: u64) {
+        if let Some((ring, place)) = self.find(hash) {
             ring.set_lane(place, 0);
         }
-        place.is_some()
+    }
+
+    fn find(&self, hash: u64) -> Option<(Ring<'_>, usize)> {
+        let ring = Ring(self.table.lines.get(self.table.line_index(hash)?));
+        let wanted = fingerprint(hash);
+        let place = (0..RING_LEN).find(|place| ring.lane(*place) == wanted)?;
+        Some((ring, place))
     }
 }
 
@@ -136,19 +141,24 @@ mod tests {
     fn the_last_keys_are_known_and_others_are_not() {
         let pool = Pool::new(1 << 20, 4096, 1);
         let mut ghost = Ghost::default();
-        assert!(!ghost.take(hash(1)), "nothing is known without memory");
+        assert!(!ghost.knows(hash(1)), "nothing is known without memory");
         ghost = grown(1000, &pool);
         for number in 0..10_000 {
             ghost.insert(hash(number));
         }
         let known = |ghost: &mut Ghost, numbers: std::ops::Range<u64>| {
-            numbers.filter(|number| ghost.take(hash(*number))).count()
+            let known = |number: &u64| {
+                let knows = ghost.knows(hash(*number));
+                ghost.forget(hash(*number));
+                knows
+            };
+            numbers.filter(known).count()
         };
         assert!(known(&mut ghost, 0..5_000) < 50, "those of long ago are forgotten");
         assert!(known(&mut ghost, 20_000..30_000) < 50, "strangers are seldom mistaken");
         let recent = known(&mut ghost, 9_500..10_000);
         assert!(recent > 450, "{recent} of 500");
-        assert_eq!(known(&mut ghost, 9_500..10_000), 0, "who is taken is forgotten");
+        assert_eq!(known(&mut ghost, 9_500..10_000), 0, "who is forgotten is not known");
         assert_eq!(ghost.charged(), pool.budget.used());
     }
 

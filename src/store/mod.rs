@@ -53,6 +53,9 @@ use segment::{Pool, Purse};
 use shard::{Hints, Reclaimed};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// So often at most is memory collected for one operation. The system may have none for what is no segment.
+const ROUNDS_MAX: u32 = 10_000;
+
 /// How a store is made.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreConfig {
@@ -438,7 +441,7 @@ impl Store {
         let mut round_count = 0;
         loop {
             round_count += 1;
-            debug_assert!(round_count < 10_000, "what was collected is never enough");
+            debug_assert!(round_count < ROUNDS_MAX, "what was collected is never enough");
             let mut shard = self.shard(home);
             let NoRoom { needed } = match attempt(&mut shard, self.moment(now), &mut purse) {
                 Ok(outcome) => return outcome,
@@ -446,7 +449,7 @@ impl Store {
                 Err(no_room) => no_room,
             };
             drop(shard);
-            is_last = !self.collect(needed, home, now, &mut purse);
+            is_last = !self.collect(needed, home, now, &mut purse) || round_count > ROUNDS_MAX;
         }
     }
 

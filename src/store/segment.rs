@@ -62,7 +62,7 @@ pub(super) fn seconds(ms: u64) -> u32 {
 /// The two logs of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogName {
-    /// New keys, a tenth of the memory.
+    /// New keys, for policies that try them first.
     Small,
     /// What was read again, or is known from before.
     Main,

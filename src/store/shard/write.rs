@@ -235,8 +235,8 @@ impl Shard {
     ) -> Result<Option<LogName>, NoRoom> {
         let layout = self.format.layout_of(new);
         let (log, mark) = match self.find_if(present, key) {
-            Some(found) => (self.segment(found.place.segment).log, 0),
-            None => self.policy.enter(self.ghost.take(key.hash), self.clock),
+            Some(found) => (self.segment(found.place.segment).log, found.mark),
+            None => self.policy.enter(self.ghost.knows(key.hash), self.clock),
         };
         self.work_ahead(log, layout.len, at, purse.pool);
         let place = self.allocate(log, layout, at, purse)?;
@@ -265,6 +265,7 @@ impl Shard {
             };
             purse.pool.give(bytes);
         }
+        self.ghost.forget(key.hash);
         self.grow(purse.pool);
         Ok(Some(log))
     }
