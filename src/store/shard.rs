@@ -494,6 +494,7 @@ impl Shard {
         }
         // Within the stored width, padded on the right: what memcached's clients know.
         digits.resize(value.len(), b' ');
+        self.count_use(found);
         let format = self.format;
         let bytes = self.bytes_mut(found.place);
         format.set_cas_unique(bytes, cas_unique);

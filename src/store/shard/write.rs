@@ -69,11 +69,12 @@ impl Shard {
 
     /// Writes an item over one of the same layout; whether there was such a one.
     fn put_over(&mut self, found: Option<Found>, new: &NewItem<'_>) -> bool {
-        let Some(Found { place, layout, .. }) = found else {
+        let Some(found @ Found { place, layout, .. }) = found else {
             return false;
         };
         let fits = self.format.fits_over(layout, new);
         if fits {
+            self.count_use(found);
             self.write(place, layout, new);
         }
         fits
@@ -153,12 +154,13 @@ impl Shard {
     /// room.
     fn extend(
         &mut self,
-        Found { place, layout, .. }: Found,
+        found: Found,
         more: &[u8],
         is_behind: bool,
         cas_unique: u64,
         at: Moment,
     ) -> bool {
+        let Found { place, layout, .. } = found;
         let segment = self.segment(place.segment);
         let is_last = self.log(segment.log).open == Some(place.segment as u32)
             && place.at + layout.len == segment.used_len;
@@ -169,6 +171,7 @@ impl Shard {
         {
             return false;
         }
+        self.count_use(found);
         self.count_dead(place, layout.len);
         self.count_live(place, layout.len + more.len());
         self.segment_mut(place.segment).used_len += more.len();
