@@ -55,7 +55,7 @@ pub(super) fn charge(key_len: usize, value_len: usize) -> u64 {
 }
 
 /// What an allocation of this length takes: 8 bytes of header, steps of 16, whole pages when large.
-pub(super) fn allocated_len(len: usize) -> u64 {
+fn allocated_len(len: usize) -> u64 {
     let rounded = match len {
         0 => 0,
         1..MAPPED_LEN_MIN => (len + 8).next_multiple_of(16).max(32),

@@ -13,6 +13,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "locations are taken apart")]
 
 mod books;
+mod hints;
 mod reclaim;
 mod room;
 mod sweep;
@@ -20,24 +21,23 @@ mod write;
 
 use super::eviction::Policy;
 use super::exptime::Deadline;
-use super::ghost::{self, Ghost};
-use super::index::{self, Index, SlotAt};
+use super::ghost::Ghost;
+use super::index::{Index, SlotAt};
 use super::item::{self, Format, Layout};
 use super::large::{Bodies, Body};
 use super::lines::Lines;
 use super::number::number_in;
-use super::prefetch::prefetch;
-use super::segment::{LogName, Pool, Purse, Segment, seconds};
+use super::segment::{LogName, Pool, Purse, Segment};
 use super::value::Value;
 use super::{
     Arithmetic, Delta, ItemSize, ItemView, Key, Miss, Moment, NoRoom, StoreConfig, StoreMode,
     StoreStats, Stored, Write,
 };
+pub(super) use hints::Hints;
 pub(super) use reclaim::Reclaimed;
 use reclaim::Victim;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use write::Put;
 
 /// Items longer than this fraction of a segment make a shard keep a spare segment more.
@@ -57,42 +57,6 @@ struct Log {
 impl Log {
     fn segment_count(&self) -> u64 {
         self.sealed.len() as u64 + u64::from(self.open.is_some())
-    }
-}
-
-/// What may be looked at without the lock, to prefetch by: all of it may be stale.
-#[derive(Debug, Clone)]
-pub(super) struct Hints {
-    index: Arc<index::Table>,
-    ghost: Arc<ghost::Table>,
-    addresses: Arc<Lines>,
-    segment_shift: u32,
-}
-
-impl Hints {
-    /// Asks for what says where an item is.
-    pub(super) fn prefetch_bucket(&self, hash: u64) {
-        self.index.prefetch(hash);
-    }
-
-    /// Asks for what says whether a key was evicted lately.
-    pub(super) fn prefetch_ghost(&self, hash: u64) {
-        self.ghost.prefetch(hash);
-    }
-
-    /// Asks for the items that may be the one of a hash: the head, the key, and the front of the value.
-    pub(super) fn prefetch_item(&self, hash: u64) {
-        self.index.guess(hash, |location| {
-            let at = location & ((1 << self.segment_shift) - 1);
-            let number = (location >> self.segment_shift) as usize;
-            let Some(addresses) = self.addresses.try_get(number / 8) else {
-                return;
-            };
-            let address = addresses[number % 8].load(Relaxed) as usize + at as usize;
-            prefetch(address);
-            prefetch(address + 64);
-            prefetch(address + 128);
-        });
     }
 }
 
@@ -273,7 +237,11 @@ impl Shard {
         }
         let rest_len = layout.len.saturating_sub(bytes.len());
         let front = &bytes[layout.front_len()..layout.len - rest_len];
-        let rest = if rest_len > 0 { &self.next_of(place.segment).bytes[..rest_len] } else { &[] };
+        let rest = if rest_len > 0 {
+            &self.segment(self.next_of(place.segment)).bytes[..rest_len]
+        } else {
+            &[]
+        };
         match layout.body(bytes) {
             None => Value { rest, ..Value::whole(front) },
             Some(number) => {
@@ -283,10 +251,17 @@ impl Shard {
         }
     }
 
-    /// The segment in which the last record of one goes on.
-    fn next_of(&self, number: usize) -> &Segment {
-        let next = self.segment(number).next.get();
-        self.segment(next.expect("a record that goes on has where to"))
+    /// The number of the segment in which the last record of one goes on.
+    fn next_of(&self, number: usize) -> usize {
+        self.segment(number).next.get().expect("a record that goes on has where to")
+    }
+
+    /// The item of a place, if the index points to it; else what is there is dead.
+    fn item_at(&self, place: Place, layout: Layout, hash: u64) -> Option<Found> {
+        let location = self.location(place);
+        let is_it = |found| (found == location).then_some(());
+        let (slot, mark, ()) = self.index.look_up(hash, is_it)?;
+        Some(Found { hash, slot, mark, place, layout })
     }
 
     #[inline(always)]
@@ -337,6 +312,15 @@ impl Shard {
         }
     }
 
+    /// Notes that the value of an item was changed where it is.
+    fn note_write(&mut self, found: Found, cas_unique: u64, at: Moment) {
+        self.count_use(found);
+        let format = self.format;
+        let bytes = self.bytes_mut(found.place);
+        format.set_cas_unique(bytes, cas_unique);
+        item::set_accessed(bytes, at.now.ms);
+    }
+
     /// Hands a living item to `read`.
     #[inline]
     pub(super) fn get<R>(
@@ -364,8 +348,7 @@ impl Shard {
             Err(miss) => return Ok(Err(miss)),
         };
         let found = if found.layout.set_deadline(self.bytes_mut(found.place), deadline) {
-            let segment = self.segment_mut(found.place.segment);
-            segment.earliest_s = segment.earliest_s.min(seconds(deadline.ms()));
+            self.note_deadline(found.place, deadline);
             found
         } else {
             match self.rewrite(key, found, deadline, at, purse)? {
@@ -494,11 +477,7 @@ impl Shard {
         }
         // Within the stored width, padded on the right: what memcached's clients know.
         digits.resize(value.len(), b' ');
-        self.count_use(found);
-        let format = self.format;
-        let bytes = self.bytes_mut(found.place);
-        format.set_cas_unique(bytes, cas_unique);
-        item::set_accessed(bytes, at.now.ms);
+        self.note_write(found, cas_unique, at);
         self.write_at(found.place, layout.front_len(), &digits);
         Ok(Arithmetic::Number(number))
     }

@@ -23,7 +23,8 @@ pub struct StoreStats {
     pub reclaimed: u64,
     /// Of [`Self::reclaimed`], never read.
     pub expired_unfetched: u64,
-    /// Seconds since the least recently used item was used.
+    /// Seconds since the oldest of the logs' segments was begun; in the exact form, since its least recently used item
+    /// was used.
     pub age_s: u64,
     /// Bytes of segments, the spare ones among them.
     pub segment_bytes: u64,

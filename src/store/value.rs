@@ -39,10 +39,6 @@ impl<'a> Value<'a> {
 
     /// Appends it to `out`.
     pub fn copy_to(&self, out: &mut Vec<u8>) {
-        if self.body.is_empty() && self.rest.is_empty() {
-            out.extend_from_slice(self.front);
-            return;
-        }
         for part in self.parts() {
             out.extend_from_slice(part);
         }
@@ -62,8 +58,6 @@ impl<'a> Value<'a> {
 
     /// Its bytes in one piece.
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.len());
-        self.copy_to(&mut bytes);
-        bytes
+        self.bytes_from(0)
     }
 }

@@ -34,10 +34,9 @@ impl Shard {
 
     pub(super) fn count_live(&mut self, place: Place, len: usize) {
         let (front_len, rest_len) = self.split(place, len);
-        let segment = self.segment_mut(place.segment);
-        segment.live_len += front_len;
+        self.segment_mut(place.segment).live_len += front_len;
         if rest_len > 0 {
-            let next = segment.next.get().expect("a record that goes on has where to");
+            let next = self.next_of(place.segment);
             self.segment_mut(next).live_len += rest_len;
         }
         self.stats.live_bytes += len as u64;
@@ -46,12 +45,11 @@ impl Shard {
 
     pub(super) fn count_dead(&mut self, place: Place, len: usize) {
         let (front_len, rest_len) = self.split(place, len);
-        let segment = self.segment_mut(place.segment);
-        segment.live_len -= front_len;
+        self.segment_mut(place.segment).live_len -= front_len;
         if rest_len > 0 {
-            let next = segment.next.get().expect("a record that goes on has where to");
             // Nothing that counts goes from one to the other any more.
-            segment.next = Link::NONE;
+            let next = self.next_of(place.segment);
+            self.segment_mut(place.segment).next = Link::NONE;
             let next = self.segment_mut(next);
             next.previous = Link::NONE;
             next.live_len -= rest_len;
@@ -142,7 +140,7 @@ impl Shard {
             let (front_len, rest_len) = self.split(place, layout.len);
             live[place.segment] += front_len;
             if rest_len > 0 {
-                let next = self.segment(place.segment).next.get().expect("the rest is held");
+                let next = self.next_of(place.segment);
                 assert!(rest_len <= self.segment(next).carried_len, "the rest is at the front");
                 assert_eq!(self.segment(next).previous.get(), Some(place.segment));
                 assert_eq!(

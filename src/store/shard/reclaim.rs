@@ -1,6 +1,7 @@
 //! Where memory comes from when there is none: victims, and what of them survives.
 //!
-//! INVARIANT: nothing that lives is evicted while a segment can be had by moving what lives together.
+//! While much is dead, a segment is had by moving together what lives, and nothing is evicted: as long as there is one
+//! among those looked at for which that costs little enough.
 
 use super::super::Moment;
 use super::super::eviction::{Fate, Judged, TRIES_MAX};
@@ -12,12 +13,11 @@ use std::collections::VecDeque;
 
 /// As many items of a victim are read side by side.
 const GROUP_LEN: usize = 16;
-
 /// As much is read through for one segment, or two victims, before the demands on what may survive rise, in bytes.
 const PATIENCE_LEN: usize = 64 * 1024;
 /// A record that passes from one segment to the next is copied in pieces of this many bytes.
 const PIECE_LEN: usize = 1024;
-/// Among so many segments the one with the most dead bytes is looked for.
+/// Among so many segments the one that is compacted at the least cost is looked for.
 const CANDIDATES_MAX: usize = 256;
 /// Memory is worth moving so many bytes of living items for each byte that comes free.
 const COST_MAX: usize = 48;
@@ -286,12 +286,10 @@ impl Shard {
         at: Moment,
         pool: &Pool,
     ) -> bool {
-        let location = self.location(place);
-        let is_it = |found| (found == location).then_some(());
-        let Some((slot, mark, ())) = self.index.look_up(hash, is_it) else {
+        let Some(found) = self.item_at(place, layout, hash) else {
             return false;
         };
-        let found = Found { hash, slot, mark, place, layout };
+        let Found { slot, mark, .. } = found;
         let Segment { log, generation, begun, .. } = *self.segment(place.segment);
         if generation < at.generation || layout.deadline(item).is_due(at.now) {
             self.reclaim_dead(found, self.extent(layout, item), pool);
@@ -310,7 +308,7 @@ impl Shard {
                     self.move_item(found, item, new);
                     return true;
                 }
-                // The spare segments of a shard that is as good as empty are not filled.
+                // No spare segment is left for it.
                 true
             }
             Fate::Evict { remember } => remember,
@@ -347,7 +345,9 @@ impl Shard {
         while moved_len < len {
             let piece = &mut piece[..PIECE_LEN.min(len - moved_len)];
             let from = moved_len - front_len;
-            piece.copy_from_slice(&self.next_of(segment).bytes[from..from + piece.len()]);
+            piece.copy_from_slice(
+                &self.segment(self.next_of(segment)).bytes[from..from + piece.len()],
+            );
             self.write_at(new, moved_len, piece);
             moved_len += piece.len();
         }

@@ -59,9 +59,7 @@ impl Shard {
         let place = Place { segment: number, at: segment.used_len };
         segment.used_len += len;
         segment.last_at = place.at;
-        self.stats.used_bytes += len as u64;
-        self.tick(len);
-        self.count_live(place, len);
+        self.count_new(place, len);
         Some(place)
     }
 
@@ -93,14 +91,14 @@ impl Shard {
             }
         }
         self.segment_mut(number as usize).used_len = carried_len;
-        self.stats.used_bytes += layout.len as u64;
-        self.tick(layout.len);
-        self.count_live(place, layout.len);
+        self.count_new(place, layout.len);
         place
     }
 
-    /// Lets the clock of the policy go on.
-    fn tick(&mut self, len: usize) {
+    /// Counts a new record, and lets the clock of the policy go on.
+    fn count_new(&mut self, place: Place, len: usize) {
+        self.count_live(place, len);
+        self.stats.used_bytes += len as u64;
         self.since_tick += len as u64;
         if self.since_tick * TICKS_PER_MEMORY >= self.stats.used_bytes {
             self.since_tick = 0;
@@ -180,6 +178,15 @@ impl Shard {
         if self.wide_count > 0 || self.expects_wide { 3 } else { 1 }
     }
 
+    /// Takes spare segments while some are missing and there are any.
+    fn fill_spares(&mut self, mut take: impl FnMut() -> Option<Box<[u8]>>) {
+        while self.spares.len() < self.spares_wanted()
+            && let Some(bytes) = take()
+        {
+            self.spares.push(bytes);
+        }
+    }
+
     pub(super) fn is_wide(&self, len: usize) -> bool {
         len > self.segment_len() / WIDE_FRACTION
     }
@@ -193,16 +200,11 @@ impl Shard {
     ) -> Result<Box<[u8]>, NoRoom> {
         let pool = purse.pool;
         self.expects_wide |= self.is_wide(record_len);
-        let spares_wanted = self.spares_wanted();
-        while self.spares.len() < spares_wanted
-            && let Some(bytes) = purse.segments.pop().or_else(|| pool.take())
-        {
-            self.spares.push(bytes);
-        }
+        self.fill_spares(|| purse.segments.pop().or_else(|| pool.take()));
         if let Some(bytes) = purse.segments.pop() {
             return Ok(bytes);
         }
-        let missing = spares_wanted.saturating_sub(self.spares.len()) as u64;
+        let missing = self.spares_wanted().saturating_sub(self.spares.len()) as u64;
         match self.free_segment(!pool.is_loose(), at, pool) {
             Reclaimed::Segment(bytes) if missing == 0 => Ok(bytes),
             Reclaimed::Segment(bytes) => {
@@ -242,11 +244,7 @@ impl Shard {
 
     /// A segment for another shard, or for a large value; it may take several calls.
     pub(in crate::store) fn free(&mut self, may_evict: bool, at: Moment, pool: &Pool) -> Reclaimed {
-        while self.spares.len() < self.spares_wanted()
-            && let Some(bytes) = pool.take()
-        {
-            self.spares.push(bytes);
-        }
+        self.fill_spares(|| pool.take());
         self.free_segment(may_evict, at, pool)
     }
 

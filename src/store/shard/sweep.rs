@@ -2,7 +2,7 @@
 
 use super::super::Moment;
 use super::super::segment::{Pool, seconds};
-use super::{Found, Place, Shard};
+use super::{Place, Shard};
 
 /// Between two looks at the same segment, in seconds.
 const PAUSE_S: u32 = 20;
@@ -78,11 +78,9 @@ impl Shard {
             let deadline = layout.deadline(bytes);
             if is_flushed || deadline.is_due(at.now) {
                 let hash = self.hasher.hash_one(layout.key(bytes));
-                let location = self.location(place);
-                let is_it = |found| (found == location).then_some(());
-                if let Some((slot, mark, ())) = self.index.look_up(hash, is_it) {
+                if let Some(found) = self.item_at(place, layout, hash) {
                     let extent = self.extent(layout, bytes);
-                    self.reclaim_dead(Found { hash, slot, mark, place, layout }, extent, pool);
+                    self.reclaim_dead(found, extent, pool);
                 }
             } else {
                 earliest_ms = earliest_ms.min(deadline.ms());

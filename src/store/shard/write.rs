@@ -55,8 +55,9 @@ impl Shard {
         let new = put.item(Some(number), at);
         match self.append(put.key, put.found.is_some(), &new, false, at, purse) {
             Ok(log) => {
+                let log = log.expect("it keeps nothing of the present item");
                 let count = self.bodies.get(number).segments.len() as u64;
-                self.log_mut(log.unwrap_or(LogName::Small)).body_count += count;
+                self.log_mut(log).body_count += count;
                 self.stats.bytes += size;
                 Ok(())
             }
@@ -171,18 +172,15 @@ impl Shard {
         {
             return false;
         }
-        self.count_use(found);
+        self.note_write(found, cas_unique, at);
         self.count_dead(place, layout.len);
         self.count_live(place, layout.len + more.len());
         self.segment_mut(place.segment).used_len += more.len();
         self.stats.used_bytes += more.len() as u64;
         self.stats.bytes += more.len() as u64;
-        let format = self.format;
         let front_len = layout.front_len();
         let bytes = self.bytes_mut(place);
         item::set_value_len(bytes, layout.len - front_len + more.len());
-        format.set_cas_unique(bytes, cas_unique);
-        item::set_accessed(bytes, at.now.ms);
         let more_at = if is_behind {
             layout.len
         } else {
@@ -287,13 +285,13 @@ impl Shard {
         let position = place.at + offset;
         let room = self.segment_len().saturating_sub(position);
         let (front, rest) = bytes.split_at(bytes.len().min(room));
-        let segment = self.segment_mut(place.segment);
         if !front.is_empty() {
-            segment.bytes[position..position + front.len()].copy_from_slice(front);
+            self.segment_mut(place.segment).bytes[position..position + front.len()]
+                .copy_from_slice(front);
         }
         if !rest.is_empty() {
-            let next = segment.next.get().expect("a record that goes on has where to");
-            let position = position + front.len() - segment.bytes.len();
+            let next = self.next_of(place.segment);
+            let position = position + front.len() - self.segment_len();
             self.segment_mut(next).bytes[position..position + rest.len()].copy_from_slice(rest);
         }
     }
