@@ -52,12 +52,9 @@ fn in_groups(store: &Store, keys: &[Key], mut each: impl FnMut(usize, StoreKey<'
         let mut hashed = [store.key(&[]); GROUP_LEN];
         for (hashed, key) in iter::zip(&mut hashed, group) {
             *hashed = store.key(key);
-            store.prefetch_bucket(*hashed);
         }
         let hashed = &hashed[..group.len()];
-        for key in hashed {
-            store.prefetch_item(*key);
-        }
+        store.prefetch(hashed);
         for (place, key) in hashed.iter().enumerate() {
             each(number * GROUP_LEN + place, *key);
         }

@@ -20,9 +20,6 @@ const SLOT_COUNT: usize = 7;
 /// A bucket more for each so many items.
 const ITEMS_PER_BUCKET: u64 = 6;
 
-/// Buckets of a chain that are looked through without the lock.
-const GUESSED_MAX: usize = 3;
-
 const LOCATION_BITS: u32 = 40;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const TAG_SHIFT: u32 = 48;
@@ -128,39 +125,72 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// The bucket of a hash.
+    #[inline]
+    pub(super) fn bucket(&self, hash: u64) -> Option<&Line> {
+        self.buckets.lines.try_get(self.buckets.extent.home(hash))
+    }
+
     /// Asks for the bucket of a hash.
     pub(super) fn prefetch(&self, hash: u64) {
         self.buckets.lines.prefetch(self.buckets.extent.home(hash));
     }
 
-    /// Calls `each` with where the item of a hash may be.
+    /// Where the item of a hash may be, as one bucket of its chain has it.
     #[inline]
-    pub(super) fn guess(&self, hash: u64, each: impl Fn(u64)) {
-        let mut line = self.buckets.lines.try_get(self.buckets.extent.home(hash));
-        // Others may change what is read here: what seems to be a chain may have no end.
-        for _ in 0..GUESSED_MAX {
-            let Some(bucket) = line.map(Bucket) else {
-                return;
-            };
-            let slots = bucket.slots();
-            let mut matches = matches(&slots, hash);
-            while matches != 0 {
-                each((slots[matches.trailing_zeros() as usize] & LOCATION_MASK).wrapping_sub(1));
-                matches &= matches - 1;
-            }
-            let next = bucket.next().checked_sub(1);
-            line = next.and_then(|next| self.overflow.lines.try_get(next as usize));
+    pub(super) fn guess(&self, bucket: &Line, hash: u64) -> Guess<'_> {
+        let bucket = Bucket(bucket);
+        let slots = bucket.slots();
+        let matches = matches(&slots, hash);
+        if matches != 0 {
+            let word = slots[matches.trailing_zeros() as usize];
+            return Guess::Location((word & LOCATION_MASK).wrapping_sub(1));
         }
+        let next = bucket.next().checked_sub(1);
+        Guess::Bucket(next.and_then(|next| self.overflow.lines.try_get(next as usize)))
     }
 }
 
-/// Where a slot is. Good until the next change of the index.
+/// What a bucket says of a hash, without the lock: anything may have changed since.
+#[derive(Debug)]
+pub(super) enum Guess<'a> {
+    /// Of an item with the same tag.
+    Location(u64),
+    /// The bucket that goes on, where there is one.
+    Bucket(Option<&'a Line>),
+}
+
+/// Where a slot is, in one word that stays in a register. Good until the next change of the index.
+///
+/// INVARIANT: number of the bucket (60 bits) | whether it is an overflow bucket (1) | slot in it (3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SlotAt {
-    /// In `overflow` where that is so, else in `buckets`.
-    index: usize,
-    is_overflow: bool,
-    slot: usize,
+pub(super) struct SlotAt(u64);
+
+impl SlotAt {
+    fn bucket(index: usize) -> Self {
+        Self((index as u64) << 4)
+    }
+
+    fn overflow(index: usize) -> Self {
+        Self((index as u64) << 4 | 8)
+    }
+
+    /// Another slot of the same bucket.
+    fn with_slot(self, slot: usize) -> Self {
+        Self(self.0 & !7 | slot as u64)
+    }
+
+    fn index(self) -> usize {
+        (self.0 >> 4) as usize
+    }
+
+    fn is_overflow(self) -> bool {
+        self.0 & 8 != 0
+    }
+
+    fn slot(self) -> usize {
+        (self.0 & 7) as usize
+    }
 }
 
 /// The index of one shard; charged to the pool.
@@ -196,27 +226,25 @@ impl Index {
     }
 
     fn home(&self, hash: u64) -> SlotAt {
-        let index = self.table.buckets.extent.home(hash);
-        SlotAt { index, is_overflow: false, slot: 0 }
+        SlotAt::bucket(self.table.buckets.extent.home(hash))
     }
 
     fn bucket(&self, at: SlotAt) -> Bucket<'_> {
-        let buckets = if at.is_overflow { &self.table.overflow } else { &self.table.buckets };
-        buckets.get(at.index)
+        let buckets = if at.is_overflow() { &self.table.overflow } else { &self.table.buckets };
+        buckets.get(at.index())
     }
 
     /// The overflow bucket that goes on where a bucket is full.
     fn after(&self, at: SlotAt) -> Option<SlotAt> {
-        let index = self.bucket(at).next().checked_sub(1)? as usize;
-        Some(SlotAt { index, is_overflow: true, slot: 0 })
+        Some(SlotAt::overflow(self.bucket(at).next().checked_sub(1)? as usize))
     }
 
     fn word(&self, at: SlotAt) -> u64 {
-        self.bucket(at).0[at.slot].load(Relaxed)
+        self.bucket(at).0[at.slot()].load(Relaxed)
     }
 
     fn set_word(&mut self, at: SlotAt, word: u64) {
-        self.bucket(at).0[at.slot].store(word, Relaxed);
+        self.bucket(at).0[at.slot()].store(word, Relaxed);
     }
 
     /// The slot of a key: `is_it` compares the key of the item at a location.
@@ -240,7 +268,7 @@ impl Index {
                 let slot = matches.trailing_zeros() as usize;
                 if let Some(found) = is_it((slots[slot] & LOCATION_MASK) - 1) {
                     let mark = (slots[slot] >> LOCATION_BITS) as u8;
-                    return Some((SlotAt { slot, ..at }, mark, found));
+                    return Some((at.with_slot(slot), mark, found));
                 }
                 matches &= matches - 1;
             }
@@ -271,19 +299,20 @@ impl Index {
         while let Some(next) = self.after(last) {
             before = std::mem::replace(&mut last, next);
         }
-        let is_in_last = at.is_overflow && at.index == last.index;
+        let is_in_last = at.with_slot(0) == last;
         let slots = self.bucket(last).slots();
         let mut left_count = slots.iter().filter(|word| **word != 0).count();
         if let Some(slot) = slots.iter().position(|word| *word != 0)
             && !is_in_last
         {
-            self.set_word(SlotAt { slot, ..last }, 0);
+            self.set_word(last.with_slot(slot), 0);
             self.set_word(at, slots[slot]);
             left_count -= 1;
         }
         if left_count == 0 {
             self.bucket(before).set_next(0);
-            self.vacant.push(u32::try_from(last.index).expect("fewer than 2^32 overflow buckets"));
+            self.vacant
+                .push(u32::try_from(last.index()).expect("fewer than 2^32 overflow buckets"));
         }
     }
 
@@ -300,7 +329,7 @@ impl Index {
         let mut at = home;
         loop {
             if let Some(slot) = self.bucket(at).slots().iter().position(|slot| *slot == 0) {
-                self.set_word(SlotAt { slot, ..at }, word);
+                self.set_word(at.with_slot(slot), word);
                 return true;
             }
             match self.after(at) {

@@ -6,7 +6,10 @@
 //! The cas unique is there unless the store keeps none; flags, deadline and body where the marks say so. A body is the
 //! number of the front of a large value, which is kept elsewhere; the rest of it is the value here. Nothing is
 //! aligned: an item may begin at any byte.
-#![expect(clippy::cast_possible_truncation, reason = "last access is kept modulo 2^24 seconds")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "lengths are bounded, and last access is kept modulo 2^24 seconds"
+)]
 
 use super::exptime::Deadline;
 
@@ -76,10 +79,9 @@ pub(super) struct Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     marks: Marks,
-    key_at: usize,
-    value_at: usize,
-    /// Of the whole item.
-    pub(super) len: usize,
+    key_at: u8,
+    value_at: u16,
+    len: u32,
 }
 
 /// What is written as an item.
@@ -112,7 +114,8 @@ impl Format {
         let cas_len = if self.cas { CAS_LEN } else { 0 };
         let key_at = HEAD_LEN + cas_len + OPTIONAL_LEN[usize::from(marks.0 & 7)];
         let value_at = key_at + key_len;
-        Layout { marks, key_at, value_at, len: value_at + value_len }
+        let len = (value_at + value_len) as u32;
+        Layout { marks, key_at: key_at as u8, value_at: value_at as u16, len }
     }
 
     /// The layout of the item at the front of `bytes`.
@@ -141,7 +144,7 @@ impl Format {
         set_value_len(bytes, new.value_len());
         self.set_cas_unique(bytes, new.cas_unique);
         set_accessed(bytes, new.now_ms);
-        let mut at = layout.key_at;
+        let mut at = layout.key_at();
         if let Some(body) = new.body {
             at -= BODY_LEN;
             bytes[at..at + BODY_LEN].copy_from_slice(&body.to_le_bytes());
@@ -154,7 +157,7 @@ impl Format {
             at -= FLAGS_LEN;
             bytes[at..at + FLAGS_LEN].copy_from_slice(&new.flags.to_le_bytes());
         }
-        bytes[layout.key_at..layout.value_at].copy_from_slice(new.key);
+        bytes[layout.key_at()..layout.front_len()].copy_from_slice(new.key);
     }
 
     /// The cas unique of the item at the front; 0 where the store keeps none.
@@ -174,13 +177,22 @@ impl Format {
 }
 
 impl Layout {
+    /// Of the whole item.
+    pub(super) fn len(self) -> usize {
+        self.len as usize
+    }
+
+    fn key_at(self) -> usize {
+        usize::from(self.key_at)
+    }
+
     pub(super) fn key(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.key_at..self.value_at]
+        &bytes[self.key_at()..self.front_len()]
     }
 
     /// Bytes before the value: head and key, which are never apart.
     pub(super) fn front_len(self) -> usize {
-        self.value_at
+        usize::from(self.value_at)
     }
 
     /// Whether all of the value stands behind the key.
@@ -191,7 +203,7 @@ impl Layout {
 
     /// Where the deadline ends.
     fn deadline_end(self) -> usize {
-        self.key_at - if self.marks.has(Marks::BODY) { BODY_LEN } else { 0 }
+        self.key_at() - if self.marks.has(Marks::BODY) { BODY_LEN } else { 0 }
     }
 
     /// Where the flags end.
@@ -202,7 +214,7 @@ impl Layout {
     /// The number of the body of its value, where it has one.
     pub(super) fn body(self, bytes: &[u8]) -> Option<u32> {
         self.marks.has(Marks::BODY).then(|| {
-            let number = bytes[self.key_at - BODY_LEN..self.key_at].try_into();
+            let number = bytes[self.key_at() - BODY_LEN..self.key_at()].try_into();
             u32::from_le_bytes(number.expect("four bytes"))
         })
     }
@@ -289,7 +301,7 @@ mod tests {
     fn write(format: Format, bytes: &mut [u8], new: &NewItem<'_>) {
         let layout = format.layout_of(new);
         format.write_head(bytes, layout, new);
-        bytes[layout.value_at..layout.len].copy_from_slice(&new.value.concat());
+        bytes[layout.front_len()..layout.len()].copy_from_slice(&new.value.concat());
     }
 
     proptest! {
@@ -313,7 +325,7 @@ mod tests {
             let new = NewItem {
                 key: &key, value: [&front, &back], body, flags, deadline, cas_unique, now_ms,
             };
-            let len = format.layout_of(&new).len;
+            let len = format.layout_of(&new).len();
             let mut bytes = vec![0xaa; len + 3];
             write(format, &mut bytes, &new);
             prop_assert_eq!(&bytes[len..], &[0xaa; 3], "it ends where it should");
@@ -321,7 +333,7 @@ mod tests {
             prop_assert_eq!(layout, format.layout_of(&new));
             prop_assert!(format.fits_over(layout, &new));
             prop_assert_eq!(layout.key(&bytes), &key[..]);
-            prop_assert_eq!(&bytes[layout.front_len()..layout.len], [&front[..], &back].concat());
+            prop_assert_eq!(&bytes[layout.front_len()..layout.len()], [&front[..], &back].concat());
             prop_assert_eq!((layout.flags(&bytes), layout.deadline(&bytes)), (flags, deadline));
             prop_assert_eq!(format.cas_unique(&bytes), if cas { cas_unique } else { 0 });
             prop_assert_eq!(layout.body(&bytes), body);

@@ -50,7 +50,7 @@ use flush::Flush;
 use large::{Body, body_len};
 use parking_lot::{Mutex, MutexGuard};
 use segment::{Pool, Purse};
-use shard::{Hints, Reclaimed};
+use shard::{Hints, PREFETCHED_MAX, Reclaimed, prefetch_burst};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// So often at most is memory collected for one operation. The system may have none for what is no segment.
@@ -213,18 +213,14 @@ impl Store {
         Key { bytes, hash: self.hasher.hash_one(bytes) }
     }
 
-    /// The first of two passes over the keys of a burst, before its operations: asks the memory for what says
-    /// where each item is.
-    pub fn prefetch_bucket(&self, key: Key<'_>) {
-        if let Some(hints) = self.hints.get(self.home(key)) {
-            hints.prefetch_bucket(key.hash);
+    /// Asks the memory for what operations on these keys will read. To be called for all keys of a burst, before the
+    /// operations.
+    pub fn prefetch(&self, keys: &[Key<'_>]) {
+        if self.hints.is_empty() {
+            return;
         }
-    }
-
-    /// The second pass: asks for the items themselves.
-    pub fn prefetch_item(&self, key: Key<'_>) {
-        if let Some(hints) = self.hints.get(self.home(key)) {
-            hints.prefetch_item(key.hash);
+        for keys in keys.chunks(PREFETCHED_MAX) {
+            prefetch_burst(&keys.iter().map(|key| (&self.hints[self.home(*key)], key.hash)));
         }
     }
 
@@ -274,8 +270,7 @@ impl Store {
             StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
         };
         if let Some(hints) = self.hints.get(self.home(key)) {
-            hints.prefetch_bucket(key.hash);
-            hints.prefetch_ghost(key.hash);
+            hints.prefetch_for_write(key.hash);
         }
         let mut filled = Purse::new(&self.pool);
         let filled_len = match self.fill(write, now, &mut filled) {

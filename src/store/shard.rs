@@ -33,7 +33,7 @@ use super::{
     Arithmetic, Delta, ItemSize, ItemView, Key, Miss, Moment, NoRoom, StoreConfig, StoreMode,
     StoreStats, Stored, Write,
 };
-pub(super) use hints::Hints;
+pub(super) use hints::{Hints, PREFETCHED_MAX, prefetch_burst};
 pub(super) use reclaim::Reclaimed;
 use reclaim::Victim;
 use std::collections::VecDeque;
@@ -232,11 +232,11 @@ impl Shard {
     #[inline]
     fn value(&self, place: Place, layout: Layout) -> Value<'_> {
         let bytes = self.bytes(place);
-        if layout.is_plain() && layout.len <= bytes.len() {
-            return Value::whole(&bytes[layout.front_len()..layout.len]);
+        if layout.is_plain() && layout.len() <= bytes.len() {
+            return Value::whole(&bytes[layout.front_len()..layout.len()]);
         }
-        let rest_len = layout.len.saturating_sub(bytes.len());
-        let front = &bytes[layout.front_len()..layout.len - rest_len];
+        let rest_len = layout.len().saturating_sub(bytes.len());
+        let front = &bytes[layout.front_len()..layout.len() - rest_len];
         let rest = if rest_len > 0 {
             &self.segment(self.next_of(place.segment)).bytes[..rest_len]
         } else {
@@ -286,14 +286,20 @@ impl Shard {
         let found = self.find(key).ok_or(Miss::Absent)?;
         let segment = self.segment(found.place.segment);
         if segment.generation < at.generation {
-            self.drop_item(found, pool);
+            self.drop_dead(found.hash, found.slot, found.place, found.layout, pool);
             return Err(Miss::Flushed);
         }
         if found.layout.deadline(&segment.bytes[found.place.at..]).is_due(at.now) {
-            self.drop_item(found, pool);
+            self.drop_dead(found.hash, found.slot, found.place, found.layout, pool);
             return Err(Miss::Expired);
         }
         Ok(found)
+    }
+
+    /// As below, of an item in its parts: what a get finds stays in registers as long as nobody wants its address.
+    #[cold]
+    fn drop_dead(&mut self, hash: u64, slot: SlotAt, place: Place, layout: Layout, pool: &Pool) {
+        self.drop_item(Found { hash, slot, mark: 0, place, layout }, pool);
     }
 
     /// Forgets an item.

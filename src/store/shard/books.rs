@@ -21,9 +21,9 @@ impl Shard {
     pub(super) fn extent(&self, layout: Layout, bytes: &[u8]) -> Extent {
         let body = layout.body(bytes);
         let body_len = body.map_or(0, |number| self.bodies.get(number).len);
-        let value_len = body_len + layout.len - layout.front_len();
+        let value_len = body_len + layout.len() - layout.front_len();
         let size = self.item_size.of(layout.key(bytes).len(), layout.flags(bytes), value_len);
-        Extent { len: layout.len, size, body }
+        Extent { len: layout.len(), size, body }
     }
 
     /// The bytes of a record in its segment, and those in the next one.
@@ -137,7 +137,7 @@ impl Shard {
             let place = self.place(location);
             let item = self.bytes(place);
             let layout = self.format.parse(item);
-            let (front_len, rest_len) = self.split(place, layout.len);
+            let (front_len, rest_len) = self.split(place, layout.len());
             live[place.segment] += front_len;
             if rest_len > 0 {
                 let next = self.next_of(place.segment);
@@ -151,7 +151,7 @@ impl Shard {
                 live[next] += rest_len;
             }
             bytes += self.extent(layout, item).size;
-            wide_count += u64::from(self.is_wide(layout.len));
+            wide_count += u64::from(self.is_wide(layout.len()));
             item_count += 1;
             let deadline = seconds(layout.deadline(item).ms());
             assert!(self.segment(place.segment).earliest_s <= deadline, "none dies unforeseen");

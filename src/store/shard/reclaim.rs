@@ -248,14 +248,14 @@ impl Shard {
             }
             let (layout, hash) = group.pop_front().expect("there is an item at the position");
             let place = Place { segment: number, at: position };
-            let end = position + layout.len;
+            let end = position + layout.len();
             // A record whose rest is not held any more is dead.
             let is_held = end <= bytes.len() || self.segment(number).next != Link::NONE;
             let item = &bytes[position..end.min(bytes.len())];
             let is_kept = is_held && self.judge(place, (layout, hash), item, rule, at, pool);
-            victim.kept_len += if is_kept { layout.len } else { 0 };
+            victim.kept_len += if is_kept { layout.len() } else { 0 };
             victim.position = end;
-            *budget = budget.saturating_sub(layout.len);
+            *budget = budget.saturating_sub(layout.len());
         }
         self.segment_mut(number).bytes = bytes;
         victim
@@ -272,7 +272,7 @@ impl Shard {
             self.index.table.prefetch(hash);
             self.ghost.table.prefetch(hash);
             group.push_back((layout, hash));
-            position += layout.len;
+            position += layout.len();
         }
     }
 
@@ -329,12 +329,12 @@ impl Shard {
     fn move_item(&mut self, found: Found, item: &[u8], new: Place) {
         let layout = found.layout;
         self.write_at(new, 0, item);
-        self.move_rest(found.place.segment, item.len(), layout.len, new);
+        self.move_rest(found.place.segment, item.len(), layout.len(), new);
         self.note_deadline(new, layout.deadline(item));
         self.move_body(layout.body(item), found.place, new);
-        self.count_dead(found.place, layout.len);
+        self.count_dead(found.place, layout.len());
         self.index.relocate(found.slot, self.location(new));
-        self.stats.moved_bytes += layout.len as u64;
+        self.stats.moved_bytes += layout.len() as u64;
     }
 
     /// Copies what of a record is in the segment behind its own, piece by piece: both may be in one segment, and

@@ -23,12 +23,12 @@ impl Shard {
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<Place, NoRoom> {
-        if let Some(place) = self.allocate_open(log, layout.len, at) {
+        if let Some(place) = self.allocate_open(log, layout.len(), at) {
             return Ok(place);
         }
-        let bytes = self.segment_for_new(layout.len, at, purse)?;
+        let bytes = self.segment_for_new(layout.len(), at, purse)?;
         // Survivors may have opened another one in the meantime.
-        if let Some(place) = self.allocate_open(log, layout.len, at) {
+        if let Some(place) = self.allocate_open(log, layout.len(), at) {
             purse.pool.give(bytes);
             return Ok(place);
         }
@@ -42,7 +42,7 @@ impl Shard {
         layout: Layout,
         at: Moment,
     ) -> Option<Place> {
-        if let Some(place) = self.allocate_open(log, layout.len, at) {
+        if let Some(place) = self.allocate_open(log, layout.len(), at) {
             return Some(place);
         }
         let spare = self.spares.pop()?;
@@ -75,7 +75,7 @@ impl Shard {
         let before = self.log(log).open;
         let number = self.open(log, bytes, at);
         let mut place = Place { segment: number as usize, at: 0 };
-        let mut carried_len = layout.len;
+        let mut carried_len = layout.len();
         if let Some(before) = before {
             let segment = self.segment_mut(before as usize);
             let room = segment.bytes.len() - segment.used_len;
@@ -91,7 +91,7 @@ impl Shard {
             }
         }
         self.segment_mut(number as usize).used_len = carried_len;
-        self.count_new(place, layout.len);
+        self.count_new(place, layout.len());
         place
     }
 

@@ -85,7 +85,7 @@ impl Shard {
             } else {
                 earliest_ms = earliest_ms.min(deadline.ms());
             }
-            place.at += layout.len;
+            place.at += layout.len();
         }
         let segment = self.segment_mut(number);
         segment.earliest_s = seconds(earliest_ms);

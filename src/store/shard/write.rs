@@ -164,27 +164,27 @@ impl Shard {
         let Found { place, layout, .. } = found;
         let segment = self.segment(place.segment);
         let is_last = self.log(segment.log).open == Some(place.segment as u32)
-            && place.at + layout.len == segment.used_len;
+            && place.at + layout.len() == segment.used_len;
         if !is_last
             || segment.used_len + more.len() > segment.bytes.len()
-            || body_len(layout.len - layout.front_len() + more.len(), segment.bytes.len()) > 0
+            || body_len(layout.len() - layout.front_len() + more.len(), segment.bytes.len()) > 0
             || layout.body(self.bytes(place)).is_some()
         {
             return false;
         }
         self.note_write(found, cas_unique, at);
-        self.count_dead(place, layout.len);
-        self.count_live(place, layout.len + more.len());
+        self.count_dead(place, layout.len());
+        self.count_live(place, layout.len() + more.len());
         self.segment_mut(place.segment).used_len += more.len();
         self.stats.used_bytes += more.len() as u64;
         self.stats.bytes += more.len() as u64;
         let front_len = layout.front_len();
         let bytes = self.bytes_mut(place);
-        item::set_value_len(bytes, layout.len - front_len + more.len());
+        item::set_value_len(bytes, layout.len() - front_len + more.len());
         let more_at = if is_behind {
-            layout.len
+            layout.len()
         } else {
-            bytes.copy_within(front_len..layout.len, front_len + more.len());
+            bytes.copy_within(front_len..layout.len(), front_len + more.len());
             front_len
         };
         bytes[more_at..more_at + more.len()].copy_from_slice(more);
@@ -239,7 +239,7 @@ impl Shard {
             Some(found) => (self.segment(found.place.segment).log, found.mark),
             None => self.policy.enter(self.ghost.knows(key.hash), self.clock),
         };
-        self.work_ahead(log, layout.len, at, purse.pool);
+        self.work_ahead(log, layout.len(), at, purse.pool);
         let place = self.allocate(log, layout, at, purse)?;
         self.write(place, layout, new);
         // Making room may have moved the old item, or evicted it.
@@ -254,12 +254,12 @@ impl Shard {
             return Ok(Some(log));
         }
         if keeps_body {
-            self.count_dead(place, layout.len);
+            self.count_dead(place, layout.len());
             return Ok(None);
         }
         while !self.index.insert(key.hash, mark, self.location(place), purse.pool) {
             let Some(bytes) = purse.segments.pop() else {
-                self.count_dead(place, layout.len);
+                self.count_dead(place, layout.len());
                 // The next attempt needs segments for its record too, and takes them first.
                 let needed = index::STEP_BYTES + purse.pool.charge(4);
                 return Err(NoRoom { needed });

@@ -142,12 +142,8 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
         }
         _ => {
             let burst: Vec<[u8; 8]> = (0..8).map(|step| (number + step).to_le_bytes()).collect();
-            for key in &burst {
-                store.prefetch_bucket(store.key(key));
-            }
-            for key in &burst {
-                store.prefetch_item(store.key(key));
-            }
+            let keys: Vec<Key<'_>> = burst.iter().map(|key| store.key(key)).collect();
+            store.prefetch(&keys);
             let _ = store.get(store.key(&key), None, now, check);
         }
     }
