@@ -9,9 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One piece of a log: records one behind another, written once from the front.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Segment {
+    // First what each get reads.
     /// All of a segment is allocated, used or not.
     pub(super) bytes: Box<[u8]>,
+    /// The flush generation of all its items.
+    pub(super) generation: u32,
+    /// Which log it belongs to.
+    pub(super) log: LogName,
     /// How far it is written.
     pub(super) used_len: usize,
     /// Bytes in it of items that the index still points to.
@@ -24,8 +30,6 @@ pub(super) struct Segment {
     pub(super) previous: Link,
     /// The segment in which its last record goes on, while that is held.
     pub(super) next: Link,
-    /// The flush generation of all its items.
-    pub(super) generation: u32,
     /// When it was begun, in seconds on the server's clock.
     pub(super) begun_s: u32,
     /// When it was begun, on the shard's clock of bytes.
@@ -34,8 +38,6 @@ pub(super) struct Segment {
     pub(super) earliest_s: u32,
     /// When its dead items were last looked for, in seconds on the server's clock.
     pub(super) swept_s: u32,
-    /// Which log it belongs to.
-    pub(super) log: LogName,
 }
 
 /// The number of a segment, or none: half as large as an `Option`, and there are many.

@@ -38,6 +38,7 @@ pub(super) use reclaim::Reclaimed;
 use reclaim::Victim;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use write::Put;
 
 /// Items longer than this fraction of a segment make a shard keep a spare segment more.
@@ -77,6 +78,8 @@ pub(super) struct Shard {
     vacant: Vec<u32>,
     /// Where the bytes of each segment begin, eight to a line, for [`Hints`].
     addresses: Arc<Lines>,
+    /// Where `segments` begins in memory, for [`Hints`].
+    segments_address: Arc<AtomicUsize>,
     small: Log,
     main: Log,
     /// For the survivors of the next victim, which is not free before they have left it.
@@ -149,6 +152,7 @@ impl Shard {
             segments: Vec::new(),
             vacant: Vec::new(),
             addresses: Arc::default(),
+            segments_address: Arc::default(),
             small: Log::default(),
             main: Log::default(),
             spares: Vec::new(),
@@ -177,6 +181,7 @@ impl Shard {
             index: self.index.table.clone(),
             ghost: self.ghost.table.clone(),
             addresses: self.addresses.clone(),
+            segments_address: self.segments_address.clone(),
             segment_shift: self.segment_shift,
         }
     }

@@ -4,9 +4,10 @@
 use super::super::index::Guess;
 use super::super::lines::{Line, Lines};
 use super::super::prefetch::prefetch;
+use super::super::segment::Segment;
 use super::super::{ghost, index};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// What may be looked at without the lock, to prefetch by: all of it may be stale.
 #[derive(Debug, Clone)]
@@ -14,6 +15,7 @@ pub(in crate::store) struct Hints {
     pub(super) index: Arc<index::Table>,
     pub(super) ghost: Arc<ghost::Table>,
     pub(super) addresses: Arc<Lines>,
+    pub(super) segments_address: Arc<AtomicUsize>,
     pub(super) segment_shift: u32,
 }
 
@@ -24,11 +26,12 @@ impl Hints {
         self.ghost.prefetch(hash);
     }
 
-    /// Where an item begins in memory; 0 where that is not known.
+    /// Where an item begins in memory, 0 where that is not known; asks for what is known of its segment.
     #[inline]
     fn address(&self, location: u64) -> usize {
         let at = location & ((1 << self.segment_shift) - 1);
         let number = (location >> self.segment_shift) as usize;
+        prefetch(self.segments_address.load(Relaxed) + number * size_of::<Option<Segment>>());
         let addresses = self.addresses.try_get(number / 8);
         addresses.map_or(0, |line| line[number % 8].load(Relaxed) as usize + at as usize)
     }

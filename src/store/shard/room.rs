@@ -110,6 +110,7 @@ impl Shard {
     fn open(&mut self, name: LogName, bytes: Box<[u8]>, at: Moment) -> u32 {
         let number = self.vacant.pop().unwrap_or_else(|| {
             self.segments.push(None);
+            self.segments_address.store(self.segments.as_ptr().addr(), Relaxed);
             u32::try_from(self.segments.len() - 1).expect("fewer than 2^32 segments")
         });
         // Without an address there is no prefetching, and nothing worse.
