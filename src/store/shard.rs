@@ -100,6 +100,8 @@ pub(super) struct Shard {
     work_len: usize,
     /// As much work as it took for the last segment that came free.
     last_work_len: usize,
+    /// The last record that was written and its log, where no work was done for it yet.
+    work_for: Option<(LogName, usize)>,
     /// Work that is due but not done, in bytes: a segment is compacted as a whole.
     work_due_len: usize,
     /// With fewer dead bytes than this, looking for a segment to compact is in vain: the last look was.
@@ -164,6 +166,7 @@ impl Shard {
             read_len: 0,
             work_len: 0,
             last_work_len: 0,
+            work_for: None,
             work_due_len: 0,
             fruitless_below_len: 0,
             compact_cursor: 0,
@@ -429,6 +432,7 @@ impl Shard {
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<Stored, NoRoom> {
+        self.work_ahead(at, purse.pool);
         let key = write.key;
         let found = match self.condition(key, write.mode, at, purse.pool) {
             Ok(found) => found,

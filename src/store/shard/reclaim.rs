@@ -11,8 +11,8 @@ use super::super::segment::{DEAD_FRACTION, Link, LogName, Pool, Segment};
 use super::{Found, Place, Shard};
 use std::collections::VecDeque;
 
-/// As many items of a victim are read side by side.
-const GROUP_LEN: usize = 16;
+/// So many items of a victim are looked at ahead of the one that is judged.
+const AHEAD_COUNT: usize = 16;
 /// As much is read through for one segment, or two victims, before the demands on what may survive rise, in bytes.
 const PATIENCE_LEN: usize = 64 * 1024;
 /// A record that passes from one segment to the next is copied in pieces of this many bytes.
@@ -31,14 +31,18 @@ enum Rule {
     Evict,
 }
 
-/// A segment that is being given up.
-#[derive(Debug, Clone, Copy)]
+/// A segment that is being given up. Nothing is written to it any more but marks and deadlines of its items.
+#[derive(Debug)]
 pub(super) struct Victim {
     number: u32,
     /// How far it was read.
     position: usize,
     /// Bytes of its items that survive.
     kept_len: usize,
+    /// The hashes of the next items' keys.
+    ahead: VecDeque<u64>,
+    /// How far these go.
+    ahead_position: usize,
 }
 
 /// What reading victims brought.
@@ -160,7 +164,8 @@ impl Shard {
     fn first_look(&self, number: u32) -> Victim {
         let segment = self.segment(number as usize);
         let position = if segment.live_len > 0 { segment.carried_len } else { segment.used_len };
-        Victim { number, position, kept_len: 0 }
+        let ahead = VecDeque::with_capacity(AHEAD_COUNT);
+        Victim { number, position, kept_len: 0, ahead, ahead_position: position }
     }
 
     /// Moves what lives in a segment that is [`Self::compactable`]; its bytes.
@@ -198,7 +203,7 @@ impl Shard {
             // What its neighbours lose is dead there then.
             let load = self.load(number);
             let gain = segment.used_len.saturating_sub(load);
-            let is_victim = self.victim.is_some_and(|victim| victim.number == number);
+            let is_victim = self.victim.as_ref().is_some_and(|victim| victim.number == number);
             let is_worth_it = gain > 0 && load <= gain * cost_max;
             (is_worth_it && load <= room && !is_victim).then_some((number, gain, load))
         });
@@ -236,17 +241,15 @@ impl Shard {
         let number = victim.number as usize;
         let used_len = self.segment(number).used_len;
         let bytes = std::mem::take(&mut self.segment_mut(number).bytes);
-        let mut group = VecDeque::with_capacity(GROUP_LEN);
         while victim.position < used_len {
             // What lives in a segment that is compacted has room now, and may have none later.
             if rule != Rule::Compact && (*budget == 0 || enough()) {
                 break;
             }
             let position = victim.position;
-            if group.is_empty() {
-                self.fetch_group(&bytes[..used_len], position, &mut group);
-            }
-            let (layout, hash) = group.pop_front().expect("there is an item at the position");
+            self.look_ahead(&bytes[..used_len], &mut victim);
+            let hash = victim.ahead.pop_front().expect("there is an item at the position");
+            let layout = self.format.parse(&bytes[position..]);
             let place = Place { segment: number, at: position };
             let end = position + layout.len();
             // A record whose rest is not held any more is dead.
@@ -261,18 +264,17 @@ impl Shard {
         victim
     }
 
-    /// Looks ahead at the next items of a victim and asks for all that judging them needs. None of the reads waits for
-    /// another, so the memory serves them side by side; one by one they are most of the time that a victim takes.
-    fn fetch_group(&self, bytes: &[u8], from: usize, group: &mut VecDeque<(Layout, u64)>) {
-        let mut position = from;
-        while position < bytes.len() && group.len() < GROUP_LEN {
-            let item = &bytes[position..];
+    /// Looks at the next items of a victim and asks for all that judging them needs: waiting for it, one item after the
+    /// other, is most of the time that a victim takes.
+    fn look_ahead(&self, bytes: &[u8], victim: &mut Victim) {
+        while victim.ahead_position < bytes.len() && victim.ahead.len() < AHEAD_COUNT {
+            let item = &bytes[victim.ahead_position..];
             let layout = self.format.parse(item);
             let hash = self.hasher.hash_one(layout.key(item));
             self.index.table.prefetch(hash);
             self.ghost.table.prefetch(hash);
-            group.push_back((layout, hash));
-            position += layout.len();
+            victim.ahead.push_back(hash);
+            victim.ahead_position += layout.len();
         }
     }
 

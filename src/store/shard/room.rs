@@ -249,9 +249,13 @@ impl Shard {
         self.free_segment(may_evict, at, pool)
     }
 
-    /// Does as much of the work as it takes for the next segment to be free when a log has no room left: so no set
-    /// has to wait for all of it.
-    pub(super) fn work_ahead(&mut self, log: LogName, record_len: usize, at: Moment, pool: &Pool) {
+    /// Does as much of the work as it takes for the next segment to be free when a log has no room left, for what was
+    /// written there last: so no set has to wait for all of it. A store does that before anything else; meanwhile the
+    /// memory fetches what it will read.
+    pub(super) fn work_ahead(&mut self, at: Moment, pool: &Pool) {
+        let Some((log, record_len)) = self.work_for.take() else {
+            return;
+        };
         if self.spares.len() > self.spares_wanted() || pool.has(self.wanted(pool.charge(1), pool)) {
             return;
         }

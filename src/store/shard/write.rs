@@ -239,8 +239,8 @@ impl Shard {
             Some(found) => (self.segment(found.place.segment).log, found.mark),
             None => self.policy.enter(self.ghost.knows(key.hash), self.clock),
         };
-        self.work_ahead(log, layout.len(), at, purse.pool);
         let place = self.allocate(log, layout, at, purse)?;
+        self.work_for = Some((log, layout.len()));
         self.write(place, layout, new);
         // Making room may have moved the old item, or evicted it.
         if let Some(old) = self.find_if(present, key) {
