@@ -4,6 +4,7 @@
 
 use super::budget::Budget;
 use super::lines::Line;
+use memmap2::MmapMut;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -73,10 +74,45 @@ pub(super) enum LogName {
 /// What a segment takes besides its bytes: a [`Segment`], its address, and the allocator's head.
 const OVERHEAD: u64 = size_of::<Segment>() as u64 + 24;
 
-/// In bytes.
+/// What the system must have beside the segments, for small allocations, in bytes.
 const RESERVE_LEN: usize = 4 << 20;
+/// After so many bytes of new segments, that is looked at again.
+const PROBE_LEN: usize = 1 << 20;
 /// With more dead bytes than this fraction of the limit, nothing living is evicted.
 pub(super) const DEAD_FRACTION: u64 = 50;
+
+/// Memory of the system that is kept for small allocations, which nobody could do without. Where there is none beside
+/// it for a segment, it is given up, and the system is asked for no segment any more.
+#[derive(Debug)]
+struct Reserve {
+    /// Never written, so it takes addresses and no memory. Mapped rather than allocated: freeing a long allocation would
+    /// make the C library keep others of that length.
+    kept: Option<MmapMut>,
+    /// Segments since it was last seen that there is as much beside it.
+    segment_count: usize,
+    segment_count_max: usize,
+}
+
+impl Reserve {
+    fn new(segment_len: usize) -> Self {
+        let kept = MmapMut::map_anon(RESERVE_LEN).ok();
+        Self { kept, segment_count: 0, segment_count_max: PROBE_LEN / segment_len }
+    }
+
+    /// A segment that the system had memory for.
+    fn allocate(&mut self, segment_len: usize) -> Option<Box<[u8]>> {
+        self.kept.as_ref()?;
+        let bytes = bytemuck::allocation::try_zeroed_slice_box(segment_len).ok();
+        self.segment_count += 1;
+        let is_due = self.segment_count >= self.segment_count_max;
+        if bytes.is_none() || is_due && MmapMut::map_anon(RESERVE_LEN).is_err() {
+            self.kept = None;
+        } else if is_due {
+            self.segment_count = 0;
+        }
+        bytes
+    }
+}
 
 /// The memory limit, and the segments that nobody uses at the moment.
 #[derive(Debug)]
@@ -86,9 +122,7 @@ pub(super) struct Pool {
     free: Mutex<Vec<Box<[u8]>>>,
     /// How many there are in `free`, to be read without its lock.
     free_count: AtomicU64,
-    /// Kept for small allocations until the system has no memory for a segment; then there is none, and
-    /// no segment is asked of the system any more. Never written, so not there yet.
-    reserve: Mutex<Option<Box<[u8]>>>,
+    reserve: Mutex<Reserve>,
     /// Bytes of dead items in each shard, in a line each, so that its threads do not wait for one another.
     dead: Box<[Line]>,
 }
@@ -100,7 +134,7 @@ impl Pool {
             segment_len,
             free: Mutex::default(),
             free_count: AtomicU64::new(0),
-            reserve: Mutex::new(bytemuck::allocation::try_zeroed_slice_box(RESERVE_LEN).ok()),
+            reserve: Mutex::new(Reserve::new(segment_len)),
             dead: (0..shard_count).map(|_| Line::default()).collect(),
         }
     }
@@ -132,12 +166,8 @@ impl Pool {
         if !self.budget.reserve(self.charge(1)) {
             return None;
         }
-        let mut reserve = self.reserve.lock();
-        let bytes = reserve
-            .as_ref()
-            .and_then(|_| bytemuck::allocation::try_zeroed_slice_box(self.segment_len).ok());
+        let bytes = self.reserve.lock().allocate(self.segment_len);
         if bytes.is_none() {
-            *reserve = None;
             self.budget.release(self.charge(1));
         }
         bytes
