@@ -14,13 +14,14 @@
     reason = "small numbers, and shares"
 )]
 
+use crate::say_skipped;
 use larder::store::{Deadline, Eviction, ItemSize, Now, Store, StoreConfig, StoreMode, Write};
 use lru::LruCache;
 use std::collections::{HashMap, VecDeque};
 use std::env;
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::Read;
 use std::path::Path;
 
 const KEY_LEN: usize = 40;
@@ -64,10 +65,8 @@ impl Workload {
     /// Recorded requests; nothing, said loudly, where there are none.
     fn recorded(trace: &str, sizes: &str, factor: usize, limit_bytes: u64) -> Option<Self> {
         let Some(folder) = env::var_os("LARDER_TRACES").filter(|folder| !folder.is_empty()) else {
-            // Who runs the tests need not have any, so this is no failure where nothing else may be skipped. Written
-            // past the test harness, which keeps to itself what a test that passes prints.
-            let line = format!("SKIPPED: {trace}: LARDER_TRACES names no folder of traces\n");
-            io::stderr().write_all(line.as_bytes()).expect("stderr is open");
+            // Who runs the tests need not have any, so this is no failure where nothing else may be skipped.
+            say_skipped(&format!("{trace}: LARDER_TRACES names no folder of traces"));
             return None;
         };
         let sizes_path = Path::new(&folder).join(format!("sizes/{sizes}.txt"));
