@@ -32,6 +32,18 @@ impl<'a> Put<'a> {
     }
 }
 
+/// What a new record takes the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replaces {
+    /// Nothing is under its key.
+    Nothing,
+    /// The present item, if making room has not evicted it.
+    Item,
+    /// The present item but its body, which goes over to the new one: it is not written where making room has evicted
+    /// that.
+    AllButBody,
+}
+
 impl Shard {
     /// Puts an item under a key. The `body` of its value is taken, unless there is no room.
     pub(super) fn put(
@@ -43,17 +55,18 @@ impl Shard {
     ) -> Result<(), NoRoom> {
         let len = body.len + put.value_len();
         let size = self.item_size.of(put.key.bytes.len(), put.flags, len);
+        let replaces = if put.found.is_some() { Replaces::Item } else { Replaces::Nothing };
         if body.segments.is_empty() {
             let new = put.item(None, at);
             if !self.put_over(put.found, &new) {
-                self.append(put.key, put.found.is_some(), &new, false, at, purse)?;
+                self.append(put.key, replaces, &new, at, purse)?;
                 self.stats.bytes += size;
             }
             return Ok(());
         }
         let number = self.bodies.insert(std::mem::take(body));
         let new = put.item(Some(number), at);
-        match self.append(put.key, put.found.is_some(), &new, false, at, purse) {
+        match self.append(put.key, replaces, &new, at, purse) {
             Ok(log) => {
                 let log = log.expect("it keeps nothing of the present item");
                 let count = self.bodies.get(number).segments.len() as u64;
@@ -131,7 +144,7 @@ impl Shard {
         };
         let size = self.item_size.of(key.bytes.len(), flags, len);
         let new = put.item(Some(number), at);
-        match self.append(key, true, &new, true, at, purse) {
+        match self.append(key, Replaces::AllButBody, &new, at, purse) {
             Ok(Some(log)) => {
                 let body = self.bodies.extend(number, kept_len, more, in_body_len);
                 let log = self.log_mut(log);
@@ -215,27 +228,25 @@ impl Shard {
             cas_unique: self.format.cas_unique(bytes),
         };
         let new = put.item(layout.body(bytes), at);
-        let log = self.append(key, true, &new, true, at, purse)?;
+        let log = self.append(key, Replaces::AllButBody, &new, at, purse)?;
         if log.is_some() {
             self.stats.bytes += size;
         }
         Ok(self.find(key))
     }
 
-    /// Writes an item to the head of a log and makes the index point to it instead of the one that
-    /// was `present`; the log. An item that `keeps_body` of the present one is not written where that has been
-    /// evicted to make room.
+    /// Writes an item to the head of a log and makes the index point to it; the log, or `None` where the item whose
+    /// body it was to take over is gone.
     fn append(
         &mut self,
         key: Key<'_>,
-        present: bool,
+        replaces: Replaces,
         new: &NewItem<'_>,
-        keeps_body: bool,
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<Option<LogName>, NoRoom> {
         let layout = self.format.layout_of(new);
-        let (log, mark) = match self.find_if(present, key) {
+        let (log, mark) = match self.replaced(replaces, key) {
             Some(found) => (self.segment(found.place.segment).log, found.mark),
             None => self.policy.enter(self.ghost.knows(key.hash), self.clock),
         };
@@ -243,9 +254,9 @@ impl Shard {
         self.work_for = Some((log, layout.len()));
         self.write(place, layout, new);
         // Making room may have moved the old item, or evicted it.
-        if let Some(old) = self.find_if(present, key) {
+        if let Some(old) = self.replaced(replaces, key) {
             let mut extent = self.extent(old.layout, self.bytes(old.place));
-            if keeps_body {
+            if replaces == Replaces::AllButBody {
                 self.move_body(extent.body, old.place, place);
                 extent.body = None;
             }
@@ -253,7 +264,7 @@ impl Shard {
             self.index.relocate(old.slot, self.location(place));
             return Ok(Some(log));
         }
-        if keeps_body {
+        if replaces == Replaces::AllButBody {
             self.count_dead(place, layout.len());
             return Ok(None);
         }
@@ -302,9 +313,12 @@ impl Shard {
         segment.earliest_s = segment.earliest_s.min(seconds(deadline.ms()));
     }
 
-    /// The item of a key that may be present; a key that is not needs no look.
-    fn find_if(&self, present: bool, key: Key<'_>) -> Option<Found> {
-        if present { self.find(key) } else { None }
+    /// The item that a new one replaces, if it is still there. A key that was not needs no look.
+    fn replaced(&self, replaces: Replaces, key: Key<'_>) -> Option<Found> {
+        match replaces {
+            Replaces::Nothing => None,
+            Replaces::Item | Replaces::AllButBody => self.find(key),
+        }
     }
 
     /// Lets the index and the ghosts follow the number of items.
