@@ -144,8 +144,8 @@ impl Shard {
         }
     }
 
-    /// Takes a segment out of its log; its bytes.
-    pub(super) fn close(&mut self, number: u32) -> Box<[u8]> {
+    /// Takes a segment out of its log, in which it stands at this position; its bytes.
+    pub(super) fn close(&mut self, number: u32, position: usize) -> Box<[u8]> {
         let segment = self.segments[number as usize].take().expect("it is held");
         debug_assert_eq!(segment.live_len, 0, "nothing lives in it");
         if let Some(next) = segment.next.get() {
@@ -155,12 +155,8 @@ impl Shard {
             self.segment_mut(previous).next = Link::NONE;
         }
         self.stats.used_bytes -= segment.used_len as u64;
-        let log = self.log_mut(segment.log);
-        if log.sealed.front() == Some(&number) {
-            log.sealed.pop_front();
-        } else {
-            log.sealed.retain(|sealed| *sealed != number);
-        }
+        let closed = self.log_mut(segment.log).sealed.remove(position);
+        debug_assert_eq!(closed, Some(number), "it stands where it was found");
         self.set_address(number, 0);
         self.vacant.push(number);
         segment.bytes

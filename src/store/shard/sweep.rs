@@ -36,10 +36,10 @@ impl Shard {
         if self.spares.is_empty() {
             self.spares.extend(pool.take());
         }
-        let Some(number) = self.compactable(1) else {
+        let Some(loose) = self.compactable(1) else {
             return false;
         };
-        let bytes = self.compact(number, at, pool);
+        let bytes = self.compact(loose, at, pool);
         self.publish_dead(pool);
         if self.spares.len() < self.spares_wanted() {
             self.spares.push(bytes);
