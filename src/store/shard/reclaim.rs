@@ -106,7 +106,7 @@ impl Shard {
                 }
                 self.policy.judged(log, used_len, victim.kept_len);
                 self.close(victim.number, 0)
-            } else if !self.evictions_allowed && self.sweep_due(at, pool) {
+            } else if !self.evictions_allowed && self.sweep_due(budget, at, pool) {
                 continue;
             } else {
                 return Reclaimed::Nothing;

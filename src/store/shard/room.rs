@@ -263,8 +263,8 @@ impl Shard {
             .open
             .map_or(0, |number| self.segment_len() - self.segment(number as usize).used_len);
         self.work_due_len += (record_len * to_do_len / room.max(record_len)).min(HOLD_LEN);
-        let may_evict = !pool.is_loose();
-        // A segment is compacted as a whole.
+        let may_evict = self.evictions_allowed && !pool.is_loose();
+        // A segment is compacted, and searched for what is dead, as a whole.
         if (!may_evict || self.is_loose()) && self.work_due_len < self.segment_len() {
             return;
         }
