@@ -206,11 +206,9 @@ impl Shard {
             Reclaimed::Segment(bytes) if missing == 0 => Ok(bytes),
             Reclaimed::Segment(bytes) => {
                 self.spares.push(bytes);
-                Err(NoRoom { needed: pool.charge(missing) })
+                Err(NoRoom::Needs(pool.charge(missing)))
             }
-            Reclaimed::Paused | Reclaimed::Nothing => {
-                Err(NoRoom { needed: pool.charge(1 + missing) })
-            }
+            Reclaimed::Paused | Reclaimed::Nothing => Err(NoRoom::Needs(pool.charge(1 + missing))),
         }
     }
 

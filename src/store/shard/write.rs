@@ -8,6 +8,9 @@ use super::super::segment::{LogName, Purse, seconds};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
 use super::{Found, Place, Shard};
 
+/// An index that is refused memory so often while the limit leaves room is refused it by the system.
+const REFUSED_MAX: u32 = 4;
+
 /// An item to be stored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Put<'a> {
@@ -125,11 +128,14 @@ impl Shard {
         let in_body_len = body_len(tail.len(), self.segment_len());
         let more_count = in_body_len.div_ceil(self.segment_len());
         if more_count > purse.segments.len() {
-            return Err(NoRoom { needed: purse.pool.charge(more_count as u64) });
+            return Err(NoRoom::Needs(purse.pool.charge(more_count as u64)));
         }
         // What the purse holds for the body is no room for the record.
         let body_charge = purse.pool.charge(more_count as u64);
-        let beside_body = |NoRoom { needed }| NoRoom { needed: needed + body_charge };
+        let beside_body = |no_room| match no_room {
+            NoRoom::Needs(needed) => NoRoom::Needs(needed + body_charge),
+            NoRoom::NoMemory => NoRoom::NoMemory,
+        };
         let mut more = purse.segments.split_off(purse.segments.len() - more_count);
         for (bytes, part) in more.iter_mut().zip(tail[..in_body_len].chunks(self.segment_len())) {
             bytes[..part.len()].copy_from_slice(part);
@@ -268,18 +274,40 @@ impl Shard {
             self.count_dead(place, layout.len());
             return Ok(None);
         }
-        while !self.index.insert(key.hash, mark, self.location(place), purse.pool) {
-            let Some(bytes) = purse.segments.pop() else {
-                self.count_dead(place, layout.len());
-                // The next attempt needs segments for its record too, and takes them first.
-                let needed = index::STEP_BYTES + purse.pool.charge(4);
-                return Err(NoRoom { needed });
-            };
-            purse.pool.give(bytes);
+        if let Err(no_room) = self.enter(key, mark, place, purse) {
+            self.count_dead(place, layout.len());
+            return Err(no_room);
         }
         self.ghost.forget(key.hash);
         self.grow(purse.pool);
         Ok(Some(log))
+    }
+
+    /// Makes the index point to an item that replaces none.
+    fn enter(
+        &mut self,
+        key: Key<'_>,
+        mark: u8,
+        place: Place,
+        purse: &mut Purse<'_>,
+    ) -> Result<(), NoRoom> {
+        let pool = purse.pool;
+        let mut refused_count = 0;
+        while !self.index.insert(key.hash, mark, self.location(place), pool) {
+            if pool.has(index::STEP_BYTES) {
+                // Once, another shard may have given it back a moment ago.
+                refused_count += 1;
+                if refused_count == REFUSED_MAX {
+                    return Err(NoRoom::NoMemory);
+                }
+            } else if let Some(bytes) = purse.segments.pop() {
+                pool.give(bytes);
+            } else {
+                // The next attempt needs segments for its record too, and takes them first.
+                return Err(NoRoom::Needs(index::STEP_BYTES + pool.charge(4)));
+            }
+        }
+        Ok(())
     }
 
     /// Writes all of an item.
