@@ -14,6 +14,11 @@ use std::sync::atomic::Ordering::Relaxed;
 /// As much of victims is read under one hold of the lock, in bytes.
 const HOLD_LEN: usize = 64 * 1024;
 
+/// Whether a record may stand in what is left of a segment.
+fn has_room(segment: &Segment, len: usize, at: Moment) -> bool {
+    segment.generation == at.generation && segment.used_len + len <= segment.bytes.len()
+}
+
 impl Shard {
     /// Room for a record at the head of a log, reclaiming a segment where it must.
     pub(super) fn allocate(
@@ -35,6 +40,23 @@ impl Shard {
         Ok(self.allocate_across(log, bytes, layout, at))
     }
 
+    /// Sees to it that a record finds room at the head of a log.
+    pub(super) fn make_room(
+        &mut self,
+        log: LogName,
+        len: usize,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<(), NoRoom> {
+        let open = self.log(log).open.map(|number| self.segment(number as usize));
+        if !open.is_some_and(|segment| has_room(segment, len, at)) {
+            let bytes = self.segment_for_new(len, at, purse)?;
+            // One more than are wanted is the first to be taken.
+            self.spares.push(bytes);
+        }
+        Ok(())
+    }
+
     /// Room for an item that leaves its segment: in the open one or the spare ones.
     pub(super) fn allocate_survivor(
         &mut self,
@@ -53,7 +75,7 @@ impl Shard {
     fn allocate_open(&mut self, log: LogName, len: usize, at: Moment) -> Option<Place> {
         let number = self.log(log).open? as usize;
         let segment = self.segment_mut(number);
-        if segment.generation != at.generation || segment.used_len + len > segment.bytes.len() {
+        if !has_room(segment, len, at) {
             return None;
         }
         let place = Place { segment: number, at: segment.used_len };

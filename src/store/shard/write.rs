@@ -2,8 +2,8 @@
 
 use super::super::exptime::Deadline;
 use super::super::index;
-use super::super::item::{self, Layout, NewItem};
-use super::super::large::{Body, body_len};
+use super::super::item::{self, Layout, Marks, NewItem};
+use super::super::large::{Body, body_len, fill};
 use super::super::segment::{LogName, Purse, seconds};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
 use super::{Found, Place, Shard};
@@ -106,26 +106,44 @@ impl Shard {
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<Stored, NoRoom> {
-        let layout = found.layout;
-        let bytes = self.bytes(found.place);
-        let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
-        let key = write.key;
-        let len = self.value(found.place, layout).len() + write.value.len();
-        if self.item_size.is_over(key.bytes.len(), flags, len) {
+        let Found { place, layout, .. } = found;
+        let flags = layout.flags(self.bytes(place));
+        let len = self.value(place, layout).len() + write.value.len();
+        if self.item_size.is_over(write.key.bytes.len(), flags, len) {
             return Ok(Stored::NotStored);
+        }
+        if write.value.is_empty() {
+            self.note_write(found, cas_unique, at);
+            return Ok(Stored::Stored);
         }
         let is_behind = write.mode != StoreMode::Prepend;
         if self.extend(found, write.value, is_behind, cas_unique, at) {
             return Ok(Stored::Stored);
         }
+        self.join_anew(write, found, cas_unique, at, purse)
+    }
+
+    /// Writes a joined value elsewhere. Nothing is copied before there is room for all of it.
+    fn join_anew(
+        &mut self,
+        write: &Write<'_>,
+        found: Found,
+        cas_unique: u64,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Stored, NoRoom> {
+        let layout = found.layout;
         let bytes = self.bytes(found.place);
+        let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
+        let key = write.key;
+        let is_behind = write.mode != StoreMode::Prepend;
         let old = self.value(found.place, layout);
+        let len = old.len() + write.value.len();
         // The full segments of a body stay as they are when something comes behind them.
-        let kept = layout.body(bytes).filter(|_| is_behind);
-        let kept_len = kept.map_or(0, |_| old.body_len & !(self.segment_len() - 1));
-        let old = old.bytes_from(kept_len);
-        let tail = if is_behind { [&old, write.value] } else { [write.value, &old] }.concat();
-        let in_body_len = body_len(tail.len(), self.segment_len());
+        let kept = layout.body(bytes).filter(|_| is_behind && old.body_len >= self.segment_len());
+        let kept_count = kept.map_or(0, |_| old.body_len >> self.segment_shift);
+        let kept_len = kept_count << self.segment_shift;
+        let in_body_len = body_len(len - kept_len, self.segment_len());
         let more_count = in_body_len.div_ceil(self.segment_len());
         if more_count > purse.segments.len() {
             return Err(NoRoom::Needs(purse.pool.charge(more_count as u64)));
@@ -137,12 +155,23 @@ impl Shard {
             NoRoom::NoMemory => NoRoom::NoMemory,
         };
         let mut more = purse.segments.split_off(purse.segments.len() - more_count);
-        for (bytes, part) in more.iter_mut().zip(tail[..in_body_len].chunks(self.segment_len())) {
-            bytes[..part.len()].copy_from_slice(part);
-        }
-        let value = [&tail[in_body_len..], b""];
-        let put = Put { key, found: Some(found), value, flags, deadline, cas_unique };
-        let Some(number) = kept.filter(|_| kept_len > 0) else {
+        let marks = Marks::of(flags, deadline, kept_len + in_body_len > 0);
+        let rest_len = len - kept_len - in_body_len;
+        let record_len = self.format.layout(marks, key.bytes.len(), rest_len).len();
+        let log = self.segment(found.place.segment).log;
+        let made = self.make_room(log, record_len, at, purse);
+        // Making room may have moved the old value, or evicted it.
+        let found = self.find(key);
+        let Some(Found { place, .. }) = found.filter(|_| made.is_ok()) else {
+            purse.segments.append(&mut more);
+            return made.map(|()| Stored::NotStored).map_err(beside_body);
+        };
+        let ends = if is_behind { [b"", write.value] } else { [write.value, b""] };
+        let old = self.value(place, layout).parts().skip(kept_count);
+        let rest = fill(&mut more, [ends[0]].into_iter().chain(old).chain([ends[1]]));
+        let value = [&rest[..], b""];
+        let put = Put { key, found, value, flags, deadline, cas_unique };
+        let Some(number) = kept else {
             let mut body = Body { segments: more, len: in_body_len };
             let outcome = self.put(put, &mut body, at, purse);
             purse.segments.append(&mut body.segments);
