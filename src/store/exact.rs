@@ -190,7 +190,7 @@ impl Shard {
         while !pool.reserve(needed) {
             let key_alone = present && self.items.len() == 1;
             if key_alone || !self.evict(at, pool) {
-                return Err(NoRoom { needed });
+                return Err(NoRoom::Needs(needed));
             }
         }
         pool.release(old_charge.saturating_sub(new_charge));
@@ -298,7 +298,7 @@ impl Shard {
 fn joined_value(parts: [&[u8]; 2]) -> Result<Box<[u8]>, NoRoom> {
     let len = parts[0].len() + parts[1].len();
     let mut value = Vec::new();
-    value.try_reserve_exact(len).map_err(|_| NoRoom { needed: charge(0, len) })?;
+    value.try_reserve_exact(len).map_err(|_| NoRoom::Needs(charge(0, len)))?;
     value.extend_from_slice(parts[0]);
     value.extend_from_slice(parts[1]);
     Ok(value.into())

@@ -22,6 +22,32 @@ pub(super) fn body_len(value_len: usize, segment_len: usize) -> usize {
     if rest_len + FRONT_LEN_MAX > segment_len { value_len } else { value_len - rest_len }
 }
 
+/// Copies parts of a value, one behind another, into segments; what these have no room for.
+pub(super) fn fill<'a>(
+    segments: &mut [Box<[u8]>],
+    parts: impl Iterator<Item = &'a [u8]>,
+) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let mut segments = segments.iter_mut();
+    let mut room: &mut [u8] = &mut [];
+    for mut part in parts {
+        while !part.is_empty() {
+            if room.is_empty() {
+                let Some(bytes) = segments.next() else {
+                    rest.extend_from_slice(part);
+                    break;
+                };
+                room = bytes;
+            }
+            let (front, behind) = part.split_at(part.len().min(room.len()));
+            let (taken, left) = room.split_at_mut(front.len());
+            taken.copy_from_slice(front);
+            (part, room) = (behind, left);
+        }
+    }
+    rest
+}
+
 /// The bodies of a shard, by number.
 #[derive(Debug, Default)]
 pub(super) struct Bodies {
@@ -84,5 +110,28 @@ impl Bodies {
     /// Segments of all of them.
     pub(super) fn segment_count(&self) -> u64 {
         self.segment_count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn parts_fill_segments_as_if_they_were_one(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 0..8),
+            segment_count in 0..8_usize,
+        ) {
+            let mut segments = vec![vec![0; 8].into_boxed_slice(); segment_count];
+            let rest = fill(&mut segments, parts.iter().map(|part| &part[..]));
+            let all = parts.concat();
+            let room = all.len().min(8 * segment_count);
+            prop_assert_eq!(&segments.concat()[..room], &all[..room]);
+            prop_assert_eq!(&rest, &all[room..]);
+        }
     }
 }

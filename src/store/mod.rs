@@ -53,7 +53,7 @@ use segment::{Pool, Purse};
 use shard::{Hints, PREFETCHED_MAX, Reclaimed, prefetch_burst};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// So often at most is memory collected for one operation. The system may have none for what is no segment.
+/// So often at most is memory collected for one operation: others may take what was collected.
 const ROUNDS_MAX: u32 = 10_000;
 
 /// How a store is made.
@@ -127,11 +127,13 @@ struct Moment {
     generation: u32,
 }
 
-/// This shard has nothing left to evict, and it was not enough.
+/// Why an operation found no room in its shard.
 #[derive(Debug)]
-struct NoRoom {
-    /// Bytes that must come free.
-    needed: u64,
+enum NoRoom {
+    /// So many bytes must come free, and this shard alone has not so much to give.
+    Needs(u64),
+    /// The limit leaves room, but the system has no memory: whatever comes free, there is none.
+    NoMemory,
 }
 
 /// One lock domain, in the form that the store was made in.
@@ -276,7 +278,7 @@ impl Store {
         let filled_len = match self.fill(write, now, &mut filled) {
             Ok(Ok(len)) => len,
             Ok(Err(refusal)) => return refusal,
-            Err(NoRoom { .. }) => return give_up(&mut self.shard(self.home(key))),
+            Err(_no_room) => return give_up(&mut self.shard(self.home(key))),
         };
         let mut body = Body { segments: std::mem::take(&mut filled.segments), len: filled_len };
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
@@ -316,7 +318,7 @@ impl Store {
         }
         let needed = self.pool.charge(len.div_ceil(segment_len) as u64);
         if !self.collect(needed, home, now, filled) {
-            return Err(NoRoom { needed });
+            return Err(NoRoom::Needs(needed));
         }
         for (bytes, part) in filled.segments.iter_mut().zip(write.value[..len].chunks(segment_len))
         {
@@ -438,10 +440,10 @@ impl Store {
             round_count += 1;
             debug_assert!(round_count < ROUNDS_MAX, "what was collected is never enough");
             let mut shard = self.shard(home);
-            let NoRoom { needed } = match attempt(&mut shard, self.moment(now), &mut purse) {
+            let needed = match attempt(&mut shard, self.moment(now), &mut purse) {
                 Ok(outcome) => return outcome,
-                Err(_) if is_last => return give_up(&mut shard),
-                Err(no_room) => no_room,
+                Err(NoRoom::Needs(needed)) if !is_last => needed,
+                Err(NoRoom::Needs(_) | NoRoom::NoMemory) => return give_up(&mut shard),
             };
             drop(shard);
             is_last = !self.collect(needed, home, now, &mut purse) || round_count > ROUNDS_MAX;

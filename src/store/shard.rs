@@ -39,6 +39,7 @@ use reclaim::Victim;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use sweep::Round;
 use write::Put;
 
 /// Items longer than this fraction of a segment make a shard keep a spare segment more.
@@ -96,7 +97,7 @@ pub(super) struct Shard {
     since_tick: u64,
     /// Bytes of victims read since the last segment came free.
     read_len: usize,
-    /// Those, and bytes of segments that were compacted.
+    /// Those, and bytes of segments that were compacted or searched.
     work_len: usize,
     /// As much work as it took for the last segment that came free.
     last_work_len: usize,
@@ -109,6 +110,8 @@ pub(super) struct Shard {
     /// Where the next segment with dead items is looked for.
     compact_cursor: usize,
     sweep_cursor: usize,
+    /// Of the search for dead items where nothing may be evicted.
+    round: Round,
     ghost: Ghost,
     bodies: Bodies,
     /// Its part of the limit, in bytes.
@@ -171,6 +174,7 @@ impl Shard {
             fruitless_below_len: 0,
             compact_cursor: 0,
             sweep_cursor: 0,
+            round: Round::default(),
             ghost: Ghost::default(),
             bodies: Bodies::default(),
             fair_share: config.limit_bytes / config.shard_count as u64,

@@ -44,20 +44,10 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Its bytes from a place in its body on, in one piece.
-    pub(super) fn bytes_from(&self, start: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.len() - start);
-        let mut skip_len = start;
-        for part in self.parts() {
-            let skipped_len = skip_len.min(part.len());
-            skip_len -= skipped_len;
-            bytes.extend_from_slice(&part[skipped_len..]);
-        }
-        bytes
-    }
-
     /// Its bytes in one piece.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.bytes_from(0)
+        let mut bytes = Vec::with_capacity(self.len());
+        self.copy_to(&mut bytes);
+        bytes
     }
 }

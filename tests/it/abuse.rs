@@ -227,6 +227,56 @@ fn random_bytes_do_no_harm() {
     assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
 }
 
+/// Lets the system give a server 16 MiB more and no more than that, when its threads have begun.
+fn limit_address_space(server: &Server) {
+    let mut before = 0;
+    wait_until("it has begun", || {
+        std::thread::sleep(Duration::from_millis(300));
+        std::mem::replace(&mut before, vm_kib(server, "VmSize")) == before
+    });
+    let address_space = (before + 16 * 1024) * 1024;
+    let pid = server.pid().to_string();
+    let limited = std::process::Command::new("prlimit")
+        .args(["--pid", &pid, &format!("--as={address_space}")])
+        .status();
+    assert!(limited.is_ok_and(|status| status.success()), "prlimit");
+}
+
+/// The index cannot grow without the system: then a key is refused, and nothing is evicted for it in vain.
+#[test]
+fn without_memory_of_the_system_for_the_index_the_others_stay() {
+    let server = larder(&["-m", "1024", "-t", "1"]);
+    let mut client = Client::connect(&server);
+    let mut number = 0;
+    // Sets so many keys; whether one was refused.
+    let mut set = |client: &mut Client, count: u32, value: &str| {
+        let keys = number..number + count;
+        number += count;
+        let set = |key| format!("set k{key} 0 0 {}\r\n{value}\r\n", value.len());
+        client.send(keys.clone().map(set).collect::<String>());
+        let refused = keys.filter(|_| match client.line().as_str() {
+            "STORED" => false,
+            "SERVER_ERROR out of memory storing object" => true,
+            line => panic!("{line}"),
+        });
+        refused.count() > 0
+    };
+    // Its buffers are there before memory is short, and all segments that there will be before the index is large.
+    let value = "v".repeat(1000);
+    set(&mut client, 500, &value);
+    limit_address_space(&server);
+    while client.stat("evictions") == 0 {
+        set(&mut client, 500, &value);
+    }
+    while !set(&mut client, 500, "v") {}
+    let (evictions, item_count) = (client.stat("evictions"), client.stat("curr_items"));
+    for _ in 0..10 {
+        set(&mut client, 500, "v");
+    }
+    assert!(client.stat("evictions") - evictions < item_count / 10);
+    assert!(client.stat("curr_items") > item_count);
+}
+
 /// The system may have less memory than `-m` allows. Then old items make room, or a store is refused.
 #[test]
 fn without_memory_of_the_system_the_server_goes_on() {
@@ -241,19 +291,9 @@ fn without_memory_of_the_system_the_server_goes_on() {
         let mut client = Client::connect(&server);
         let value = "v".repeat(value_len);
         let set = |number| format!("set k{number} 0 0 {value_len}\r\n{value}\r\n");
-        // Its buffers are there before memory is short, and so is what its threads begin with.
+        // Its buffers are there before memory is short.
         client.ask(set(0), "STORED\r\n");
-        let mut before = 0;
-        wait_until("it has begun", || {
-            std::thread::sleep(Duration::from_millis(300));
-            std::mem::replace(&mut before, vm_kib(&server, "VmSize")) == before
-        });
-        let address_space = (before + 16 * 1024) * 1024;
-        let pid = server.pid().to_string();
-        let limited = std::process::Command::new("prlimit")
-            .args(["--pid", &pid, &format!("--as={address_space}")])
-            .status();
-        assert!(limited.is_ok_and(|status| status.success()), "prlimit");
+        limit_address_space(&server);
         // The allocator has address space of its own beside that.
         let count = 120_000_000 / value_len;
         let mut refused = 0;

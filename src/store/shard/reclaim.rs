@@ -45,6 +45,13 @@ pub(super) struct Victim {
     ahead_position: usize,
 }
 
+/// A segment that is worth compacting, and where it stands in its log: there until one before it is closed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Loose {
+    pub(super) number: u32,
+    position: usize,
+}
+
 /// What reading victims brought.
 #[derive(Debug)]
 pub(in crate::store) enum Reclaimed {
@@ -79,12 +86,12 @@ impl Shard {
             } else {
                 None
             };
-            let bytes = if let Some(number) = loose {
+            let bytes = if let Some(loose) = loose {
                 // Reading nothing is work too, or there might be no end of it.
-                let used_len = self.segment(number as usize).used_len.max(1);
+                let used_len = self.segment(loose.number as usize).used_len.max(1);
                 *budget = budget.saturating_sub(used_len);
                 self.work_len += used_len;
-                self.compact(number, at, pool)
+                self.compact(loose, at, pool)
             } else if may_evict {
                 let Some(victim) = self.victim.take().or_else(|| self.choose_victim()) else {
                     return Reclaimed::Nothing;
@@ -98,8 +105,8 @@ impl Shard {
                     continue;
                 }
                 self.policy.judged(log, used_len, victim.kept_len);
-                self.close(victim.number)
-            } else if !self.evictions_allowed && self.sweep_due(at, pool) {
+                self.close(victim.number, 0)
+            } else if !self.evictions_allowed && self.sweep_due(budget, at, pool) {
                 continue;
             } else {
                 return Reclaimed::Nothing;
@@ -116,7 +123,7 @@ impl Shard {
     }
 
     /// The segment to compact, if one was found at the last look or more is dead since.
-    fn compactable_again(&mut self) -> Option<u32> {
+    fn compactable_again(&mut self) -> Option<Loose> {
         let dead_len = self.dead_len();
         let step_len = self.segment_len() as u64 / 4;
         if dead_len < self.fruitless_below_len && dead_len + 2 * step_len > self.fruitless_below_len
@@ -169,7 +176,8 @@ impl Shard {
     }
 
     /// Moves what lives in a segment that is [`Self::compactable`]; its bytes.
-    pub(super) fn compact(&mut self, number: u32, at: Moment, pool: &Pool) -> Box<[u8]> {
+    pub(super) fn compact(&mut self, loose: Loose, at: Moment, pool: &Pool) -> Box<[u8]> {
+        let Loose { number, position } = loose;
         let segment = self.segment(number as usize);
         // The item that ends in it goes first.
         if let Some(previous) = segment.previous.get()
@@ -185,32 +193,40 @@ impl Shard {
         }
         let victim = self.first_look(number);
         self.read_victim(victim, Rule::Compact, &mut { usize::MAX }, at, pool, || false);
-        self.close(number)
+        self.close(number, position)
     }
 
     /// The segment of some that is compacted at the least cost for each byte that it brings, if that is so much at
     /// most, and what lives has where to go. Not the one that is being given up.
-    pub(super) fn compactable(&mut self, cost_max: usize) -> Option<u32> {
-        let count = self.small.sealed.len() + self.main.sealed.len();
+    pub(super) fn compactable(&mut self, cost_max: usize) -> Option<Loose> {
+        let (small, main) = (&self.small.sealed, &self.main.sealed);
+        let count = small.len() + main.len();
         let start = if count > CANDIDATES_MAX { self.compact_cursor % count } else { 0 };
         self.compact_cursor = start + CANDIDATES_MAX;
-        let sealed = self.small.sealed.iter().chain(&self.main.sealed).cycle().skip(start);
+        let sealed = (start..start + count.min(CANDIDATES_MAX)).map(|index| {
+            let index = index % count;
+            match small.get(index) {
+                Some(number) => Loose { number: *number, position: index },
+                None => Loose { number: main[index - small.len()], position: index - small.len() },
+            }
+        });
         // From one spare segment to the next, a record may leave room behind that it cannot use.
         let room = (self.spares.len() << self.segment_shift)
             .saturating_sub(FRONT_LEN_MAX * self.spares.len().saturating_sub(1));
-        let candidates = sealed.take(count.min(CANDIDATES_MAX)).copied().filter_map(|number| {
+        let candidates = sealed.filter_map(|loose| {
+            let number = loose.number;
             let segment = self.segment(number as usize);
             // What its neighbours lose is dead there then.
             let load = self.load(number);
             let gain = segment.used_len.saturating_sub(load);
             let is_victim = self.victim.as_ref().is_some_and(|victim| victim.number == number);
             let is_worth_it = gain > 0 && load <= gain * cost_max;
-            (is_worth_it && load <= room && !is_victim).then_some((number, gain, load))
+            (is_worth_it && load <= room && !is_victim).then_some((loose, gain, load))
         });
         // Fractions are compared without dividing.
         let best = candidates
             .reduce(|best, other| if other.2 * best.1 < best.2 * other.1 { other } else { best });
-        best.map(|(number, ..)| number)
+        best.map(|(loose, ..)| loose)
     }
 
     /// Bytes at most that must find room elsewhere before a segment is free: what lives in it, and what its first

@@ -14,6 +14,11 @@ use std::sync::atomic::Ordering::Relaxed;
 /// As much of victims is read under one hold of the lock, in bytes.
 const HOLD_LEN: usize = 64 * 1024;
 
+/// Whether a record may stand in what is left of a segment.
+fn has_room(segment: &Segment, len: usize, at: Moment) -> bool {
+    segment.generation == at.generation && segment.used_len + len <= segment.bytes.len()
+}
+
 impl Shard {
     /// Room for a record at the head of a log, reclaiming a segment where it must.
     pub(super) fn allocate(
@@ -35,6 +40,23 @@ impl Shard {
         Ok(self.allocate_across(log, bytes, layout, at))
     }
 
+    /// Sees to it that a record finds room at the head of a log.
+    pub(super) fn make_room(
+        &mut self,
+        log: LogName,
+        len: usize,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<(), NoRoom> {
+        let open = self.log(log).open.map(|number| self.segment(number as usize));
+        if !open.is_some_and(|segment| has_room(segment, len, at)) {
+            let bytes = self.segment_for_new(len, at, purse)?;
+            // One more than are wanted is the first to be taken.
+            self.spares.push(bytes);
+        }
+        Ok(())
+    }
+
     /// Room for an item that leaves its segment: in the open one or the spare ones.
     pub(super) fn allocate_survivor(
         &mut self,
@@ -53,7 +75,7 @@ impl Shard {
     fn allocate_open(&mut self, log: LogName, len: usize, at: Moment) -> Option<Place> {
         let number = self.log(log).open? as usize;
         let segment = self.segment_mut(number);
-        if segment.generation != at.generation || segment.used_len + len > segment.bytes.len() {
+        if !has_room(segment, len, at) {
             return None;
         }
         let place = Place { segment: number, at: segment.used_len };
@@ -144,8 +166,8 @@ impl Shard {
         }
     }
 
-    /// Takes a segment out of its log; its bytes.
-    pub(super) fn close(&mut self, number: u32) -> Box<[u8]> {
+    /// Takes a segment out of its log, in which it stands at this position; its bytes.
+    pub(super) fn close(&mut self, number: u32, position: usize) -> Box<[u8]> {
         let segment = self.segments[number as usize].take().expect("it is held");
         debug_assert_eq!(segment.live_len, 0, "nothing lives in it");
         if let Some(next) = segment.next.get() {
@@ -155,12 +177,8 @@ impl Shard {
             self.segment_mut(previous).next = Link::NONE;
         }
         self.stats.used_bytes -= segment.used_len as u64;
-        let log = self.log_mut(segment.log);
-        if log.sealed.front() == Some(&number) {
-            log.sealed.pop_front();
-        } else {
-            log.sealed.retain(|sealed| *sealed != number);
-        }
+        let closed = self.log_mut(segment.log).sealed.remove(position);
+        debug_assert_eq!(closed, Some(number), "it stands where it was found");
         self.set_address(number, 0);
         self.vacant.push(number);
         segment.bytes
@@ -210,11 +228,9 @@ impl Shard {
             Reclaimed::Segment(bytes) if missing == 0 => Ok(bytes),
             Reclaimed::Segment(bytes) => {
                 self.spares.push(bytes);
-                Err(NoRoom { needed: pool.charge(missing) })
+                Err(NoRoom::Needs(pool.charge(missing)))
             }
-            Reclaimed::Paused | Reclaimed::Nothing => {
-                Err(NoRoom { needed: pool.charge(1 + missing) })
-            }
+            Reclaimed::Paused | Reclaimed::Nothing => Err(NoRoom::Needs(pool.charge(1 + missing))),
         }
     }
 
@@ -267,8 +283,8 @@ impl Shard {
             .open
             .map_or(0, |number| self.segment_len() - self.segment(number as usize).used_len);
         self.work_due_len += (record_len * to_do_len / room.max(record_len)).min(HOLD_LEN);
-        let may_evict = !pool.is_loose();
-        // A segment is compacted as a whole.
+        let may_evict = self.evictions_allowed && !pool.is_loose();
+        // A segment is compacted, and searched for what is dead, as a whole.
         if (!may_evict || self.is_loose()) && self.work_due_len < self.segment_len() {
             return;
         }

@@ -1,13 +1,24 @@
 //! Dead items that nobody reads: found before they are the oldest of their log, and their memory made use of.
 
 use super::super::Moment;
-use super::super::segment::{Pool, seconds};
+use super::super::segment::{Pool, Segment, seconds};
 use super::{Place, Shard};
 
 /// Between two looks at the same segment, in seconds.
 const PAUSE_S: u32 = 20;
 /// As many segments are asked whether they have dead items under one hold of the lock.
 const STEP_COUNT: usize = 1024;
+
+/// How far a search for dead items has come that goes around all segments, a little under each hold of the lock.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// The segment that is asked next.
+    next: usize,
+    /// So many in a row were asked in vain.
+    vain_count: usize,
+    /// When the first of those was asked.
+    begun: Option<Moment>,
+}
 
 impl Shard {
     /// Does a little of what is to do while nobody waits: forgets dead items, and moves together what lives in
@@ -36,10 +47,10 @@ impl Shard {
         if self.spares.is_empty() {
             self.spares.extend(pool.take());
         }
-        let Some(number) = self.compactable(1) else {
+        let Some(loose) = self.compactable(1) else {
             return false;
         };
-        let bytes = self.compact(number, at, pool);
+        let bytes = self.compact(loose, at, pool);
         self.publish_dead(pool);
         if self.spares.len() < self.spares_wanted() {
             self.spares.push(bytes);
@@ -49,10 +60,37 @@ impl Shard {
         true
     }
 
-    /// Forgets the dead items of one segment that has any; whether there was one.
-    pub(super) fn sweep_due(&mut self, at: Moment, pool: &Pool) -> bool {
-        (0..self.segments.len())
-            .any(|number| self.has_dead(number, at) && self.sweep(number, at, pool))
+    /// Forgets the dead items of one segment that has any, going on where the last search stopped, and stops where the
+    /// `budget` of bytes to be read ends. False when all segments were asked in vain.
+    pub(super) fn sweep_due(&mut self, budget: &mut usize, at: Moment, pool: &Pool) -> bool {
+        while *budget > 0 {
+            if self.round.vain_count == 0 {
+                self.round.begun = Some(at);
+            }
+            if self.round.vain_count >= self.segments.len() {
+                self.round.vain_count = 0;
+                // What was asked before may have died since.
+                let is_recent =
+                    |begun: Moment| begun.now.ms >= at.now.ms && begun.generation >= at.generation;
+                if self.round.begun.is_some_and(is_recent) {
+                    return false;
+                }
+                continue;
+            }
+            let number = self.round.next % self.segments.len();
+            self.round.next = number + 1;
+            self.round.vain_count += 1;
+            let has_dead = self.has_dead(number, at);
+            let used_len = if has_dead { self.segment(number).used_len } else { 0 };
+            let read_len = size_of::<Segment>() + used_len;
+            *budget = budget.saturating_sub(read_len);
+            self.work_len += read_len;
+            if has_dead && self.sweep(number, at, pool) {
+                self.round.vain_count = 0;
+                return true;
+            }
+        }
+        true
     }
 
     /// Whether a segment is held and some of its items may be dead.

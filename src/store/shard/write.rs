@@ -2,11 +2,14 @@
 
 use super::super::exptime::Deadline;
 use super::super::index;
-use super::super::item::{self, Layout, NewItem};
-use super::super::large::{Body, body_len};
+use super::super::item::{self, Layout, Marks, NewItem};
+use super::super::large::{Body, body_len, fill};
 use super::super::segment::{LogName, Purse, seconds};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
 use super::{Found, Place, Shard};
+
+/// An index that is refused memory so often while the limit leaves room is refused it by the system.
+const REFUSED_MAX: u32 = 4;
 
 /// An item to be stored.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +35,18 @@ impl<'a> Put<'a> {
     }
 }
 
+/// What a new record takes the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replaces {
+    /// Nothing is under its key.
+    Nothing,
+    /// The present item, if making room has not evicted it.
+    Item,
+    /// The present item but its body, which goes over to the new one: it is not written where making room has evicted
+    /// that.
+    AllButBody,
+}
+
 impl Shard {
     /// Puts an item under a key. The `body` of its value is taken, unless there is no room.
     pub(super) fn put(
@@ -43,17 +58,18 @@ impl Shard {
     ) -> Result<(), NoRoom> {
         let len = body.len + put.value_len();
         let size = self.item_size.of(put.key.bytes.len(), put.flags, len);
+        let replaces = if put.found.is_some() { Replaces::Item } else { Replaces::Nothing };
         if body.segments.is_empty() {
             let new = put.item(None, at);
             if !self.put_over(put.found, &new) {
-                self.append(put.key, put.found.is_some(), &new, false, at, purse)?;
+                self.append(put.key, replaces, &new, at, purse)?;
                 self.stats.bytes += size;
             }
             return Ok(());
         }
         let number = self.bodies.insert(std::mem::take(body));
         let new = put.item(Some(number), at);
-        match self.append(put.key, put.found.is_some(), &new, false, at, purse) {
+        match self.append(put.key, replaces, &new, at, purse) {
             Ok(log) => {
                 let log = log.expect("it keeps nothing of the present item");
                 let count = self.bodies.get(number).segments.len() as u64;
@@ -90,40 +106,72 @@ impl Shard {
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<Stored, NoRoom> {
-        let layout = found.layout;
-        let bytes = self.bytes(found.place);
-        let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
-        let key = write.key;
-        let len = self.value(found.place, layout).len() + write.value.len();
-        if self.item_size.is_over(key.bytes.len(), flags, len) {
+        let Found { place, layout, .. } = found;
+        let flags = layout.flags(self.bytes(place));
+        let len = self.value(place, layout).len() + write.value.len();
+        if self.item_size.is_over(write.key.bytes.len(), flags, len) {
             return Ok(Stored::NotStored);
+        }
+        if write.value.is_empty() {
+            self.note_write(found, cas_unique, at);
+            return Ok(Stored::Stored);
         }
         let is_behind = write.mode != StoreMode::Prepend;
         if self.extend(found, write.value, is_behind, cas_unique, at) {
             return Ok(Stored::Stored);
         }
+        self.join_anew(write, found, cas_unique, at, purse)
+    }
+
+    /// Writes a joined value elsewhere. Nothing is copied before there is room for all of it.
+    fn join_anew(
+        &mut self,
+        write: &Write<'_>,
+        found: Found,
+        cas_unique: u64,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Stored, NoRoom> {
+        let layout = found.layout;
         let bytes = self.bytes(found.place);
+        let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
+        let key = write.key;
+        let is_behind = write.mode != StoreMode::Prepend;
         let old = self.value(found.place, layout);
+        let len = old.len() + write.value.len();
         // The full segments of a body stay as they are when something comes behind them.
-        let kept = layout.body(bytes).filter(|_| is_behind);
-        let kept_len = kept.map_or(0, |_| old.body_len & !(self.segment_len() - 1));
-        let old = old.bytes_from(kept_len);
-        let tail = if is_behind { [&old, write.value] } else { [write.value, &old] }.concat();
-        let in_body_len = body_len(tail.len(), self.segment_len());
+        let kept = layout.body(bytes).filter(|_| is_behind && old.body_len >= self.segment_len());
+        let kept_count = kept.map_or(0, |_| old.body_len >> self.segment_shift);
+        let kept_len = kept_count << self.segment_shift;
+        let in_body_len = body_len(len - kept_len, self.segment_len());
         let more_count = in_body_len.div_ceil(self.segment_len());
         if more_count > purse.segments.len() {
-            return Err(NoRoom { needed: purse.pool.charge(more_count as u64) });
+            return Err(NoRoom::Needs(purse.pool.charge(more_count as u64)));
         }
         // What the purse holds for the body is no room for the record.
         let body_charge = purse.pool.charge(more_count as u64);
-        let beside_body = |NoRoom { needed }| NoRoom { needed: needed + body_charge };
+        let beside_body = |no_room| match no_room {
+            NoRoom::Needs(needed) => NoRoom::Needs(needed + body_charge),
+            NoRoom::NoMemory => NoRoom::NoMemory,
+        };
         let mut more = purse.segments.split_off(purse.segments.len() - more_count);
-        for (bytes, part) in more.iter_mut().zip(tail[..in_body_len].chunks(self.segment_len())) {
-            bytes[..part.len()].copy_from_slice(part);
-        }
-        let value = [&tail[in_body_len..], b""];
-        let put = Put { key, found: Some(found), value, flags, deadline, cas_unique };
-        let Some(number) = kept.filter(|_| kept_len > 0) else {
+        let marks = Marks::of(flags, deadline, kept_len + in_body_len > 0);
+        let rest_len = len - kept_len - in_body_len;
+        let record_len = self.format.layout(marks, key.bytes.len(), rest_len).len();
+        let log = self.segment(found.place.segment).log;
+        let made = self.make_room(log, record_len, at, purse);
+        // Making room may have moved the old value, or evicted it.
+        let found = self.find(key);
+        let Some(Found { place, .. }) = found.filter(|_| made.is_ok()) else {
+            purse.segments.append(&mut more);
+            return made.map(|()| Stored::NotStored).map_err(beside_body);
+        };
+        let ends = if is_behind { [b"", write.value] } else { [write.value, b""] };
+        let old = self.value(place, layout).parts().skip(kept_count);
+        let rest = fill(&mut more, [ends[0]].into_iter().chain(old).chain([ends[1]]));
+        let value = [&rest[..], b""];
+        let put = Put { key, found, value, flags, deadline, cas_unique };
+        let Some(number) = kept else {
             let mut body = Body { segments: more, len: in_body_len };
             let outcome = self.put(put, &mut body, at, purse);
             purse.segments.append(&mut body.segments);
@@ -131,7 +179,7 @@ impl Shard {
         };
         let size = self.item_size.of(key.bytes.len(), flags, len);
         let new = put.item(Some(number), at);
-        match self.append(key, true, &new, true, at, purse) {
+        match self.append(key, Replaces::AllButBody, &new, at, purse) {
             Ok(Some(log)) => {
                 let body = self.bodies.extend(number, kept_len, more, in_body_len);
                 let log = self.log_mut(log);
@@ -215,27 +263,25 @@ impl Shard {
             cas_unique: self.format.cas_unique(bytes),
         };
         let new = put.item(layout.body(bytes), at);
-        let log = self.append(key, true, &new, true, at, purse)?;
+        let log = self.append(key, Replaces::AllButBody, &new, at, purse)?;
         if log.is_some() {
             self.stats.bytes += size;
         }
         Ok(self.find(key))
     }
 
-    /// Writes an item to the head of a log and makes the index point to it instead of the one that
-    /// was `present`; the log. An item that `keeps_body` of the present one is not written where that has been
-    /// evicted to make room.
+    /// Writes an item to the head of a log and makes the index point to it; the log, or `None` where the item whose
+    /// body it was to take over is gone.
     fn append(
         &mut self,
         key: Key<'_>,
-        present: bool,
+        replaces: Replaces,
         new: &NewItem<'_>,
-        keeps_body: bool,
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<Option<LogName>, NoRoom> {
         let layout = self.format.layout_of(new);
-        let (log, mark) = match self.find_if(present, key) {
+        let (log, mark) = match self.replaced(replaces, key) {
             Some(found) => (self.segment(found.place.segment).log, found.mark),
             None => self.policy.enter(self.ghost.knows(key.hash), self.clock),
         };
@@ -243,9 +289,9 @@ impl Shard {
         self.work_for = Some((log, layout.len()));
         self.write(place, layout, new);
         // Making room may have moved the old item, or evicted it.
-        if let Some(old) = self.find_if(present, key) {
+        if let Some(old) = self.replaced(replaces, key) {
             let mut extent = self.extent(old.layout, self.bytes(old.place));
-            if keeps_body {
+            if replaces == Replaces::AllButBody {
                 self.move_body(extent.body, old.place, place);
                 extent.body = None;
             }
@@ -253,22 +299,44 @@ impl Shard {
             self.index.relocate(old.slot, self.location(place));
             return Ok(Some(log));
         }
-        if keeps_body {
+        if replaces == Replaces::AllButBody {
             self.count_dead(place, layout.len());
             return Ok(None);
         }
-        while !self.index.insert(key.hash, mark, self.location(place), purse.pool) {
-            let Some(bytes) = purse.segments.pop() else {
-                self.count_dead(place, layout.len());
-                // The next attempt needs segments for its record too, and takes them first.
-                let needed = index::STEP_BYTES + purse.pool.charge(4);
-                return Err(NoRoom { needed });
-            };
-            purse.pool.give(bytes);
+        if let Err(no_room) = self.enter(key, mark, place, purse) {
+            self.count_dead(place, layout.len());
+            return Err(no_room);
         }
         self.ghost.forget(key.hash);
         self.grow(purse.pool);
         Ok(Some(log))
+    }
+
+    /// Makes the index point to an item that replaces none.
+    fn enter(
+        &mut self,
+        key: Key<'_>,
+        mark: u8,
+        place: Place,
+        purse: &mut Purse<'_>,
+    ) -> Result<(), NoRoom> {
+        let pool = purse.pool;
+        let mut refused_count = 0;
+        while !self.index.insert(key.hash, mark, self.location(place), pool) {
+            if pool.has(index::STEP_BYTES) {
+                // Once, another shard may have given it back a moment ago.
+                refused_count += 1;
+                if refused_count == REFUSED_MAX {
+                    return Err(NoRoom::NoMemory);
+                }
+            } else if let Some(bytes) = purse.segments.pop() {
+                pool.give(bytes);
+            } else {
+                // The next attempt needs segments for its record too, and takes them first.
+                return Err(NoRoom::Needs(index::STEP_BYTES + pool.charge(4)));
+            }
+        }
+        Ok(())
     }
 
     /// Writes all of an item.
@@ -302,9 +370,12 @@ impl Shard {
         segment.earliest_s = segment.earliest_s.min(seconds(deadline.ms()));
     }
 
-    /// The item of a key that may be present; a key that is not needs no look.
-    fn find_if(&self, present: bool, key: Key<'_>) -> Option<Found> {
-        if present { self.find(key) } else { None }
+    /// The item that a new one replaces, if it is still there. A key that was not needs no look.
+    fn replaced(&self, replaces: Replaces, key: Key<'_>) -> Option<Found> {
+        match replaces {
+            Replaces::Nothing => None,
+            Replaces::Item | Replaces::AllButBody => self.find(key),
+        }
     }
 
     /// Lets the index and the ghosts follow the number of items.

@@ -233,3 +233,44 @@ fn maintenance_evicts_nothing() {
     assert_eq!(store.stats(at(0)).evictions, 0, "{percent} % live");
     assert_eq!(store.stats(at(0)).curr_items, 19_600);
 }
+
+/// As much is read under one hold of the lock, in bytes, before what was begun is ended.
+const HOLD_LEN: u64 = 64 * 1024;
+
+#[test]
+fn dead_items_are_searched_for_a_little_at_a_time() {
+    let config = StoreConfig { evictions: false, ..log(4 << 20, 1) };
+    let store = Store::new(&config);
+    let soon = Deadline::new(1, at(0));
+    // So little dies that no segment is worth compacting.
+    for number in 0_u64.. {
+        let key = number.to_le_bytes();
+        let (deadline, len) =
+            if number.is_multiple_of(64) { (soon, 1) } else { (Deadline::NEVER, 100) };
+        let write = Write { deadline, ..write(&store, StoreMode::Set, &key, &[b'v'; 100][..len]) };
+        if store.store(&write, at(0)) != Stored::Stored {
+            break;
+        }
+    }
+    let before = store.stats(at(0));
+    let segment_count = before.segment_bytes / config.segment_len as u64;
+    let (mut hold_count, mut swept_count) = (0, 0);
+    loop {
+        let Shard::Log(log) = &mut *store.shard(0) else { unreachable!("it is of logs") };
+        let reclaimed = log.free(false, store.moment(at(2_000)), &store.pool);
+        let sweeps = log.stats(at(2_000), &store.pool).sweeps;
+        assert!((sweeps - swept_count) * config.segment_len as u64 <= 2 * HOLD_LEN);
+        (hold_count, swept_count) = (hold_count + 1, sweeps);
+        match reclaimed {
+            Reclaimed::Paused => {}
+            Reclaimed::Nothing => break,
+            Reclaimed::Segment(_) => unreachable!("nothing can come free"),
+        }
+    }
+    assert!(hold_count * HOLD_LEN > 1 << 20, "{hold_count} holds");
+    assert!(swept_count <= segment_count, "{swept_count} sweeps of {segment_count} segments");
+    let after = store.stats(at(2_000));
+    assert!(after.reclaimed > 300, "{after:?}");
+    assert_eq!((after.curr_items + after.reclaimed, after.evictions), (before.curr_items, 0));
+    store.validate();
+}

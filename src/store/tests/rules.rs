@@ -7,6 +7,7 @@ in_both_forms! {
     a_flush_keeps_apart_what_one_tick_joins,
     without_cas_no_cas_matches,
     a_join_may_not_pass_the_item_size,
+    joining_nothing_needs_no_room,
     without_evictions_the_dead_make_room_for_the_living,
 }
 
@@ -159,6 +160,25 @@ fn a_join_may_not_pass_the_item_size(form: Form) {
         (Stored::NotStored, Stored::Stored, Stored::NotStored)
     );
     assert_eq!(value(&store, b"k", at(0)).map(|value| value.len()), Some(40));
+}
+
+fn joining_nothing_needs_no_room(form: Form) {
+    for value_len in [100, 100_000] {
+        let store = Store::new(&StoreConfig { evictions: false, ..form(1 << 20, 2) });
+        let keys = (0_u64..).map(u64::to_le_bytes);
+        let bytes = vec![b'v'; value_len];
+        let is_stored = |key: &[u8; 8]| set(&store, key, &bytes, at(0)) == Stored::Stored;
+        for key in keys.take_while(is_stored).collect::<Vec<_>>() {
+            for mode in [StoreMode::Append, StoreMode::Prepend] {
+                let before = cas_unique(&store, &key, at(0));
+                let joined = store.store(&write(&store, mode, &key, b""), at(0));
+                assert_eq!(joined, Stored::Stored, "to {value_len} bytes");
+                assert!(cas_unique(&store, &key, at(0)) > before);
+            }
+            assert_eq!(value(&store, &key, at(0)).as_deref(), Some(&bytes[..]));
+        }
+        store.validate();
+    }
 }
 
 fn without_evictions_the_dead_make_room_for_the_living(form: Form) {

@@ -1,0 +1,378 @@
+//! A store beside its model: every operation on both.
+
+use super::*;
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+/// What the model keeps for a key.
+#[derive(Debug, Clone, PartialEq)]
+struct Known {
+    value: Vec<u8>,
+    flags: u32,
+    deadline: Deadline,
+    cas_unique: u64,
+}
+
+/// The first word, where it is a number.
+fn number_of(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).expect("text").split_whitespace().next()?.parse().ok()
+}
+
+/// Most keys are short, some are as long as a key may be.
+fn key_of(number: u16) -> Vec<u8> {
+    let mut key = number.to_le_bytes().to_vec();
+    key.resize([250, 100, 2, 3][usize::from(number % 16).min(3)], b'k');
+    key
+}
+
+/// The costs of a store that do not depend on what is in it: of each shard the open segments, the spare ones, what was
+/// begun of a victim while the store was full, and chunks of the index and the ghosts that are hardly used.
+fn fixed_len(config: &StoreConfig) -> u64 {
+    config.shard_count as u64 * (8 * (config.segment_len as u64 + 200) + 4 * 16_384)
+}
+
+/// A store and what it should hold. Each operation is checked against the model, and against what the store counts.
+pub(super) struct Pair {
+    config: StoreConfig,
+    store: Store,
+    model: HashMap<u16, Known>,
+    pending_flush: Deadline,
+    now: Now,
+    /// As it was before the operation.
+    pub(super) before: StoreStats,
+    /// Items that came into the store.
+    added: u64,
+    /// Items that left it, other than by eviction and reclaiming.
+    removed: u64,
+    /// Items that the model has and the store evicted.
+    lost: u64,
+    last_unique: u64,
+    /// Changes with every value that is written.
+    version: u8,
+}
+
+impl Pair {
+    pub(super) fn new(config: StoreConfig) -> Self {
+        // The same hashes in every run: else a case that failed may not fail again.
+        let store = Store::with_hasher(&config, RandomState::with_seeds(1, 2, 3, 4));
+        Self {
+            config,
+            before: store.stats(at(1)),
+            store,
+            model: HashMap::new(),
+            pending_flush: Deadline::NEVER,
+            now: at(1),
+            added: 0,
+            removed: 0,
+            lost: 0,
+            last_unique: 0,
+            version: 0,
+        }
+    }
+
+    /// Digits where a length is short, so that counting has something to count.
+    fn value(&mut self, len: usize) -> Vec<u8> {
+        self.version = self.version.wrapping_add(1);
+        if len < 5 {
+            return vec![b'7'; len];
+        }
+        let mut value = vec![b'a' + self.version % 26; len];
+        // A mark in every piece, so that pieces in wrong order are seen.
+        for (piece, mark) in value.chunks_mut(61).zip((b'A'..=b'Z').cycle()) {
+            piece[0] = mark;
+        }
+        value
+    }
+
+    /// Lets the model forget what is dead.
+    pub(super) fn forget_dead(&mut self) {
+        if self.pending_flush.is_due(self.now) {
+            self.model.clear();
+            self.pending_flush = Deadline::NEVER;
+        }
+        self.model.retain(|_, known| !known.deadline.is_due(self.now));
+    }
+
+    /// A key is asked for: what the store has must be right, and what it has not it must have evicted. Whether it is
+    /// there.
+    fn look(&mut self, number: u16) -> Result<bool, TestCaseError> {
+        let key = key_of(number);
+        let read = self.store.get(self.store.key(&key), None, self.now, |item| {
+            prop_assert_eq!(item.value.len(), item.value.to_vec().len());
+            Ok((item.value.to_vec(), item.flags, item.cas_unique))
+        });
+        match (read, self.model.get(&number)) {
+            (Ok(read), Some(Known { value, flags, cas_unique, .. })) => {
+                let (read_value, read_flags, read_unique) = read?;
+                prop_assert!(read_value == *value, "another value of {}", number);
+                prop_assert_eq!((read_flags, read_unique), (*flags, *cas_unique));
+                return Ok(true);
+            }
+            (Ok(_), None) => prop_assert!(false, "{} should not be there", number),
+            (Err(Miss::Absent), Some(_)) => {
+                self.model.remove(&number);
+                self.lost += 1;
+            }
+            (Err(Miss::Expired | Miss::Flushed), Some(_)) => {
+                prop_assert!(false, "{} died too early", number);
+            }
+            (Err(Miss::Absent), None) => {}
+            (Err(Miss::Expired | Miss::Flushed), None) => self.removed += 1,
+        }
+        Ok(false)
+    }
+
+    /// Looks at every key.
+    pub(super) fn look_at_all(&mut self) -> Result<(), TestCaseError> {
+        let mut numbers: Vec<u16> = self.model.keys().copied().collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            self.look(number)?;
+        }
+        self.settle(0..=0, 0)?;
+        prop_assert!(self.lost <= self.before.evictions, "an item is gone that was not evicted");
+        self.store.validate();
+        Ok(())
+    }
+
+    /// After an operation that has added so many items (or removed, where negative), and may have needed so much
+    /// room: do the counters agree, and was there a reason to evict?
+    fn settle(&mut self, added: RangeInclusive<i64>, len: usize) -> Result<(), TestCaseError> {
+        let stats = self.store.stats(self.now);
+        let all = stats.curr_items + stats.evictions + stats.reclaimed + self.removed;
+        let seen = all.cast_signed() - self.added.cast_signed();
+        prop_assert!(added.contains(&seen), "added {seen}, not {added:?}: {stats:?}");
+        self.added = all;
+        let before = std::mem::replace(&mut self.before, stats);
+        prop_assert!(stats.charged_bytes <= self.config.limit_bytes);
+        prop_assert!(self.store.pool.budget.used() <= self.config.limit_bytes);
+        if stats.evictions > before.evictions {
+            prop_assert!(self.config.evictions);
+            prop_assert!(
+                self.config.eviction == Eviction::ExactLru || self.is_full(&before, len),
+                "evicted for {len} bytes: {before:?}, then {stats:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether what lives and so many bytes more are near to the limit.
+    fn is_full(&self, before: &StoreStats, len: usize) -> bool {
+        let held = before.live_bytes + before.large_bytes + before.index_bytes + before.ghost_bytes;
+        (held + len as u64 + fixed_len(&self.config)) * 100 >= self.config.limit_bytes * 90
+    }
+
+    pub(super) fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
+        let segment_len = self.config.segment_len;
+        self.forget_dead();
+        match *op {
+            Op::Wait(ms) => self.now = at(self.now.ms + u64::from(ms)),
+            Op::Get(number) => {
+                self.look(number)?;
+                self.settle(0..=0, 0)?;
+            }
+            Op::Touch(number, exptime) => self.touch(number, Deadline::new(exptime, self.now))?,
+            Op::Delete(number) => {
+                let present = self.look(number)?;
+                let key = key_of(number);
+                prop_assert_eq!(self.store.delete(self.store.key(&key), self.now), present);
+                self.model.remove(&number);
+                self.removed += u64::from(present);
+                self.settle(0..=0, 0)?;
+            }
+            Op::Flush(delay) => {
+                let moment = Deadline::new(if delay == 0 { -1 } else { delay }, self.now);
+                self.store.flush_all(moment, self.now);
+                if moment.is_due(self.now) {
+                    self.model.clear();
+                    self.pending_flush = Deadline::NEVER;
+                } else {
+                    self.pending_flush = moment;
+                }
+            }
+            Op::Maintain => {
+                self.store.maintain(self.now);
+                self.settle(0..=0, 0)?;
+            }
+            Op::Count(number, delta) => self.count(number, delta)?,
+            Op::Store { mode, key, len, flags, exptime } => {
+                let value = self.value(len.resolve(segment_len));
+                self.write(mode, key, &value, flags, Deadline::new(exptime, self.now))?;
+            }
+            Op::Fill { key, count, len } => {
+                for number in key..key + count {
+                    let value = self.value(len.resolve(segment_len));
+                    self.write(StoreMode::Set, number, &value, 0, Deadline::NEVER)?;
+                }
+            }
+            Op::Join { key, mode, count, len } => {
+                for _ in 0..count {
+                    let value = self.value(len);
+                    self.write(mode, key, &value, 1, Deadline::NEVER)?;
+                }
+            }
+            Op::Cas { key, is_right, len } => {
+                let known = self.model.get(&key).map_or(0, |known| known.cas_unique);
+                let value = self.value(len.resolve(segment_len));
+                let mode = StoreMode::Cas(known + u64::from(!is_right));
+                self.write(mode, key, &value, 0, Deadline::NEVER)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, number: u16, deadline: Deadline) -> Result<(), TestCaseError> {
+        let present = self.look(number)?;
+        let key = key_of(number);
+        let hit = self
+            .store
+            .get(self.store.key(&key), Some(deadline), self.now, |item| item.value.to_vec());
+        let len = self.model.get(&number).map_or(0, |known| known.value.len());
+        match (hit, present) {
+            (Ok(value), true) => {
+                let known = self.model.get_mut(&number).expect("it is present");
+                prop_assert!(value == known.value);
+                known.deadline = deadline;
+                self.settle(0..=0, len)
+            }
+            (Err(Miss::Absent), true) => {
+                // Evicted for its own new deadline, or given up.
+                self.model.remove(&number);
+                self.settle(-1..=0, len)?;
+                self.check_refusal(len)
+            }
+            (Err(Miss::Absent), false) => self.settle(0..=0, 0),
+            (outcome, _) => {
+                prop_assert!(false, "{outcome:?} where it is {present}");
+                Ok(())
+            }
+        }
+    }
+
+    fn count(&mut self, number: u16, delta: Delta) -> Result<(), TestCaseError> {
+        let present = self.look(number)?;
+        let key = key_of(number);
+        let outcome = self.store.arithmetic(self.store.key(&key), delta, self.now);
+        let old = self.model.get(&number).and_then(|known| number_of(&known.value));
+        let (Some(old), true) = (old, present) else {
+            let is_miss = matches!(outcome, Arithmetic::Miss(_));
+            prop_assert!(is_miss != present && (is_miss || outcome == Arithmetic::NonNumeric));
+            return self.settle(0..=0, 0);
+        };
+        if matches!(outcome, Arithmetic::NoMemory | Arithmetic::Miss(Miss::Absent)) {
+            self.settle(0..=0, 20)?;
+            return self.check_refusal(20);
+        }
+        let new = match delta {
+            Delta::Incr(delta) => old.wrapping_add(delta),
+            Delta::Decr(delta) => old.saturating_sub(delta),
+        };
+        prop_assert_eq!(outcome, Arithmetic::Number(new));
+        self.settle(0..=1, 20)?;
+        let mut known = self.model.remove(&number).expect("it is present");
+        let width = known.value.len();
+        known.value = format!("{new:<width$}").into_bytes();
+        self.check_stored(number, known)
+    }
+
+    /// One storage command.
+    fn write(
+        &mut self,
+        mode: StoreMode,
+        number: u16,
+        value: &[u8],
+        flags: u32,
+        deadline: Deadline,
+    ) -> Result<(), TestCaseError> {
+        let present = self.look(number)?;
+        let key = key_of(number);
+        let key = self.store.key(&key);
+        let outcome = self.store.store(&Write { mode, key, flags, deadline, value }, self.now);
+        let old = self.model.get(&number).cloned();
+        let new = Known { value: value.to_vec(), flags, deadline, cas_unique: 0 };
+        let joined = |parts: [&[u8]; 2], old: &Known| Known { value: parts.concat(), ..*old };
+        let expected = match (mode, &old) {
+            (StoreMode::Set, _) | (StoreMode::Add, None) | (StoreMode::Replace, Some(_)) => Ok(new),
+            (StoreMode::Append, Some(old)) => Ok(joined([&old.value, value], old)),
+            (StoreMode::Prepend, Some(old)) => Ok(joined([value, &old.value], old)),
+            (StoreMode::Cas(unique), Some(old)) if unique == old.cas_unique && unique != 0 => {
+                Ok(new)
+            }
+            (StoreMode::Cas(_), Some(_)) => Err(Stored::Exists),
+            (StoreMode::Cas(_), None) => Err(Stored::NotFound),
+            (_, _) => Err(Stored::NotStored),
+        };
+        let is_join = matches!(mode, StoreMode::Append | StoreMode::Prepend);
+        let is_over = |new: &Known| ITEM_SIZE.is_over(key.bytes.len(), new.flags, new.value.len());
+        match expected {
+            Err(refusal) => {
+                prop_assert_eq!(outcome, refusal);
+                self.settle(0..=0, 0)
+            }
+            Ok(new) if is_join && is_over(&new) => {
+                prop_assert_eq!(outcome, Stored::NotStored);
+                self.settle(0..=0, 0)
+            }
+            Ok(new) if outcome == Stored::Stored => {
+                self.settle(i64::from(!present)..=1, new.value.len())?;
+                self.check_stored(number, new)
+            }
+            Ok(new) => {
+                let len = new.value.len();
+                let gone = i64::from(mode == StoreMode::Set && present);
+                self.settle(-gone..=0, len)?;
+                if mode == StoreMode::Set {
+                    self.model.remove(&number);
+                }
+                let was_evicted = !self.look(number)? && present && mode != StoreMode::Set;
+                // What it was to replace has been evicted to make room for it.
+                let is_miss = match mode {
+                    StoreMode::Cas(_) => outcome == Stored::NotFound,
+                    _ => outcome == Stored::NotStored,
+                };
+                if was_evicted && is_miss {
+                    return Ok(());
+                }
+                prop_assert_eq!(
+                    outcome,
+                    if is_join { Stored::NotStored } else { Stored::NoMemory }
+                );
+                self.check_refusal(len)
+            }
+        }
+    }
+
+    /// A store that refused to take so many bytes is full, or they are too many for it.
+    fn check_refusal(&self, len: usize) -> Result<(), TestCaseError> {
+        let StoreConfig { limit_bytes, evictions, .. } = self.config;
+        let room = limit_bytes.saturating_sub(fixed_len(&self.config));
+        let is_large = len as u64 * 2 > room;
+        prop_assert!(
+            is_large || (!evictions && self.is_full(&self.before, len)),
+            "refused {len} bytes: {:?}",
+            self.before
+        );
+        Ok(())
+    }
+
+    /// An item was stored just now: it is there, with a new unique.
+    fn check_stored(&mut self, number: u16, mut new: Known) -> Result<(), TestCaseError> {
+        if new.deadline.is_due(self.now) {
+            self.model.remove(&number);
+            return Ok(());
+        }
+        let key = key_of(number);
+        let unique = cas_unique(&self.store, &key, self.now);
+        prop_assert!(unique.is_some(), "{number} was stored just now");
+        new.cas_unique = unique.expect("it is there");
+        if self.config.cas {
+            prop_assert!(new.cas_unique > self.last_unique);
+            self.last_unique = new.cas_unique;
+        } else {
+            prop_assert_eq!(new.cas_unique, 0);
+        }
+        self.model.insert(number, new);
+        prop_assert!(self.look(number)?);
+        Ok(())
+    }
+}
