@@ -19,6 +19,8 @@ const PATIENCE_LEN: usize = 64 * 1024;
 const PIECE_LEN: usize = 1024;
 /// Among so many segments the one that is compacted at the least cost is looked for.
 const CANDIDATES_MAX: usize = 256;
+/// So many segments at most are looked at as one.
+const RUN_MAX: usize = 8;
 /// Memory is worth moving so many bytes of living items for each byte that comes free.
 const COST_MAX: usize = 48;
 
@@ -210,23 +212,64 @@ impl Shard {
                 None => Loose { number: main[index - small.len()], position: index - small.len() },
             }
         });
+        let movable = sealed.filter(|loose| self.is_movable(loose.number));
+        let worth_it = movable.clone().filter_map(|loose| {
+            // What its neighbours lose is dead there then.
+            let load = self.load(loose.number);
+            let gain = self.segment(loose.number as usize).used_len.saturating_sub(load);
+            (gain > 0 && load <= gain * cost_max).then_some((loose, gain, load))
+        });
+        // Fractions are compared without dividing.
+        let best = worth_it
+            .reduce(|best, other| if other.2 * best.1 < best.2 * other.1 { other } else { best })
+            .map(|(loose, ..)| loose);
+        // Where no record is long, the segments beside one matter little.
+        let mut movable = movable.filter(|_| self.wide_count > 0);
+        best.or_else(|| movable.find(|loose| self.begins_run(loose.number, cost_max)))
+    }
+
+    /// Whether what lives in a segment has where to go, and it is not the one that is being given up.
+    fn is_movable(&self, number: u32) -> bool {
         // From one spare segment to the next, a record may leave room behind that it cannot use.
         let room = (self.spares.len() << self.segment_shift)
             .saturating_sub(FRONT_LEN_MAX * self.spares.len().saturating_sub(1));
-        let candidates = sealed.filter_map(|loose| {
-            let number = loose.number;
-            let segment = self.segment(number as usize);
-            // What its neighbours lose is dead there then.
-            let load = self.load(number);
-            let gain = segment.used_len.saturating_sub(load);
-            let is_victim = self.victim.as_ref().is_some_and(|victim| victim.number == number);
-            let is_worth_it = gain > 0 && load <= gain * cost_max;
-            (is_worth_it && load <= room && !is_victim).then_some((loose, gain, load))
-        });
-        // Fractions are compared without dividing.
-        let best = candidates
-            .reduce(|best, other| if other.2 * best.1 < best.2 * other.1 { other } else { best });
-        best.map(|(loose, ..)| loose)
+        self.load(number) <= room && !self.is_victim(number as usize)
+    }
+
+    fn is_victim(&self, number: usize) -> bool {
+        self.victim.as_ref().is_some_and(|victim| victim.number as usize == number)
+    }
+
+    /// Whether moving what lives in a segment and in those that its records lead to is worth it, where it is not for any
+    /// single one: records nearly as long as segments have their dead bytes in pieces between them. Each step of it
+    /// leaves a run that is worth more.
+    fn begins_run(&self, first: u32, cost_max: usize) -> bool {
+        let mut number = first as usize;
+        let (mut used_len, mut load) = (0, self.load(first));
+        for _ in 0..RUN_MAX {
+            let segment = self.segment(number);
+            used_len += segment.used_len;
+            let gain = used_len.saturating_sub(load);
+            if gain > 0 && load <= gain * cost_max {
+                return true;
+            }
+            let Some(next) = segment.next.get() else {
+                return false;
+            };
+            let is_open = self.log(segment.log).open.is_some_and(|open| open as usize == next);
+            if is_open || self.is_victim(next) {
+                return false;
+            }
+            number = next;
+            let Segment { live_len, carried_len, .. } = *self.segment(number);
+            load += live_len + self.len_behind(number) - carried_len;
+        }
+        false
+    }
+
+    /// Bytes of the last record of a segment that are in the next one.
+    fn len_behind(&self, number: usize) -> usize {
+        self.segment(number).next.get().map_or(0, |next| self.segment(next).carried_len)
     }
 
     /// Bytes at most that must find room elsewhere before a segment is free: what lives in it, and what its first
@@ -240,8 +283,7 @@ impl Shard {
             .previous
             .get()
             .map_or(0, |previous| self.segment_len() - self.segment(previous).last_at);
-        let behind = segment.next.get().map_or(0, |next| self.segment(next).carried_len);
-        segment.live_len + before + behind
+        segment.live_len + before + self.len_behind(number as usize)
     }
 
     /// Reads on through a victim; how far it came.

@@ -274,3 +274,49 @@ fn dead_items_are_searched_for_a_little_at_a_time() {
     assert_eq!((after.curr_items + after.reclaimed, after.evictions), (before.curr_items, 0));
     store.validate();
 }
+
+/// Records nearly as long as segments: most segments hold parts of two, and no single one of those is free when one of
+/// the two dies.
+#[test]
+fn room_between_long_records_is_used() {
+    let segment_len = 65_536;
+    let patterns = [(2, 1), (4, 2), (6, 3), (3, 1), (3, 2)];
+    let lens = [65_000, 60_000, 40_000, 20_000];
+    for (number, evictions) in
+        (0..patterns.len() * lens.len()).zip([true, false].into_iter().cycle())
+    {
+        let (len, (pattern_len, kept_len)) =
+            (lens[number % lens.len()], patterns[number / lens.len()]);
+        let config = StoreConfig { segment_len, evictions, ..log(12 << 20, 1) };
+        let store = Store::new(&config);
+        let value = vec![7; len];
+        let mut stored = Vec::new();
+        // Until it is three quarters full of what lives.
+        while living_percent(&store) < 75 {
+            let key = stored.len().to_be_bytes();
+            assert_eq!(set(&store, &key, &value, at(0)), Stored::Stored);
+            stored.push(key);
+        }
+        let (kept, dead): (Vec<[u8; 8]>, Vec<[u8; 8]>) = stored
+            .iter()
+            .copied()
+            .partition(|key| usize::from_be_bytes(*key) % pattern_len < kept_len);
+        for key in &dead {
+            assert!(store.delete(store.key(key), at(0)));
+        }
+        for number in 0..dead.len() {
+            let key = (stored.len() + number).to_be_bytes();
+            let outcome = set(&store, &key, &value, at(0));
+            assert_eq!(
+                outcome,
+                Stored::Stored,
+                "{len}: {kept_len} of {pattern_len}, number {number} of {}",
+                dead.len()
+            );
+        }
+        assert_eq!(store.stats(at(0)).evictions, 0, "{len}: {kept_len} of {pattern_len}");
+        assert_eq!(store.stats(at(0)).curr_items, stored.len() as u64);
+        assert!(kept.iter().all(|key| self::value(&store, key, at(0)).as_ref() == Some(&value)));
+        store.validate();
+    }
+}
