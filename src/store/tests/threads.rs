@@ -155,10 +155,11 @@ fn nothing_is_read_that_was_not_stored_whatever_others_do() {
         let limit_bytes = 3_000_000;
         let store = Store::new(&StoreConfig { eviction, ..log(limit_bytes, 4) });
         let stop = AtomicBool::new(false);
+        let round_count = AtomicU64::new(0);
         std::thread::scope(|scope| {
             let clients: Vec<_> = (1..5_u64)
                 .map(|client| {
-                    let store = &store;
+                    let (store, round_count) = (&store, &round_count);
                     scope.spawn(move || {
                         let mut next = numbers();
                         (0..client * 1000).for_each(|_| {
@@ -166,17 +167,21 @@ fn nothing_is_read_that_was_not_stored_whatever_others_do() {
                         });
                         for round in 0..ROUND_COUNT {
                             use_at_random(store, round, &mut next);
+                            round_count.fetch_add(1, Relaxed);
                             assert!(store.pool.budget.used() <= limit_bytes);
                         }
                     })
                 })
                 .collect();
-            let (store, stop) = (&store, &stop);
+            let (store, stop, round_count) = (&store, &stop, &round_count);
             scope.spawn(move || {
+                let mut flushed_at = 0;
                 for step in 0.. {
                     // Ahead of the clients' clocks, so that sweeps find much to do.
                     store.maintain(at(step * 1000));
-                    if step % 64 == 63 {
+                    // Not so often that the clients cannot fill it in between.
+                    if round_count.load(Relaxed) > flushed_at + 2 * ROUND_COUNT {
+                        flushed_at = round_count.load(Relaxed);
                         store.flush_all(Deadline::new(-1, at(step)), at(step));
                     }
                     if stop.load(Relaxed) {
