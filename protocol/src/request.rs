@@ -2,9 +2,10 @@
 
 use crate::retrieve::Retrieve;
 
-/// One request, its keys and values still in the buffer they came in.
+/// One request, its keys and values still in the buffer they came in. Keys may be of another form than bytes: see
+/// [`Request::with_key`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request<'a> {
+pub enum Request<'a, K = &'a [u8]> {
     /// `get gets gat gats`: the keys follow in the stream and are taken from it one at a time.
     Retrieve(Retrieve),
     /// `set add replace append prepend cas`, with the whole data block at hand.
@@ -12,7 +13,7 @@ pub enum Request<'a> {
         /// Which of the six.
         verb: StoreVerb,
         /// 1 to 250 bytes.
-        key: &'a [u8],
+        key: K,
         /// Opaque to the server.
         flags: u32,
         /// As sent: 0 never, negative at once, up to 30 days relative, above that Unix time.
@@ -27,14 +28,14 @@ pub enum Request<'a> {
         /// Which of the six.
         verb: StoreVerb,
         /// 1 to 250 bytes.
-        key: &'a [u8],
+        key: K,
         /// Answer nothing.
         noreply: bool,
     },
     /// `delete key`.
     Delete {
         /// 1 to 250 bytes.
-        key: &'a [u8],
+        key: K,
         /// Answer nothing.
         noreply: bool,
     },
@@ -43,7 +44,7 @@ pub enum Request<'a> {
         /// Up or down.
         verb: ArithmeticVerb,
         /// 1 to 250 bytes.
-        key: &'a [u8],
+        key: K,
         /// By how much.
         delta: u64,
         /// Answer nothing.
@@ -52,7 +53,7 @@ pub enum Request<'a> {
     /// `touch key exptime`.
     Touch {
         /// 1 to 250 bytes.
-        key: &'a [u8],
+        key: K,
         /// As in [`Request::Store`].
         exptime: i32,
         /// Answer nothing.
@@ -81,6 +82,49 @@ pub enum Request<'a> {
     Shutdown(Option<ShutdownMode>),
     /// `quit`.
     Quit,
+}
+
+impl<'a, K> Request<'a, K> {
+    /// Its key, where it has one; the keys of a get are still in the stream.
+    pub fn key(&self) -> Option<K>
+    where
+        K: Copy,
+    {
+        match self {
+            Self::Store { key, .. }
+            | Self::StoreTooLarge { key, .. }
+            | Self::Delete { key, .. }
+            | Self::Arithmetic { key, .. }
+            | Self::Touch { key, .. } => Some(*key),
+            _ => None,
+        }
+    }
+
+    /// The same request with its key in another form.
+    pub fn with_key<L>(self, form: impl FnOnce(K) -> L) -> Request<'a, L> {
+        match self {
+            Self::Retrieve(retrieve) => Request::Retrieve(retrieve),
+            Self::Store { verb, key, flags, exptime, value, noreply } => {
+                Request::Store { verb, key: form(key), flags, exptime, value, noreply }
+            }
+            Self::StoreTooLarge { verb, key, noreply } => {
+                Request::StoreTooLarge { verb, key: form(key), noreply }
+            }
+            Self::Delete { key, noreply } => Request::Delete { key: form(key), noreply },
+            Self::Arithmetic { verb, key, delta, noreply } => {
+                Request::Arithmetic { verb, key: form(key), delta, noreply }
+            }
+            Self::Touch { key, exptime, noreply } => {
+                Request::Touch { key: form(key), exptime, noreply }
+            }
+            Self::FlushAll { delay, noreply } => Request::FlushAll { delay, noreply },
+            Self::Version => Request::Version,
+            Self::Verbosity { level, noreply } => Request::Verbosity { level, noreply },
+            Self::Stats(topic) => Request::Stats(topic),
+            Self::Shutdown(mode) => Request::Shutdown(mode),
+            Self::Quit => Request::Quit,
+        }
+    }
 }
 
 /// The verbs that read.

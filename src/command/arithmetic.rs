@@ -1,14 +1,14 @@
 //! `incr` and `decr`.
 
 use super::{Context, answer};
-use crate::store::{Arithmetic, Delta};
+use crate::store::{Arithmetic, Delta, Key};
 use larder_protocol::response::write_number;
 use larder_protocol::{ArithmeticVerb, Reject, Reply};
 
 pub(super) fn arithmetic(
     cx: &Context<'_>,
     verb: ArithmeticVerb,
-    key: &[u8],
+    key: Key<'_>,
     delta: u64,
     noreply: bool,
     out: &mut Vec<u8>,
@@ -19,7 +19,7 @@ pub(super) fn arithmetic(
         ArithmeticVerb::Decr => (Delta::Decr(delta), &counters.decr_hits, &counters.decr_misses),
     };
     let store = &cx.instance.store;
-    match store.arithmetic(store.key(key), delta, cx.now) {
+    match store.arithmetic(key, delta, cx.now) {
         Arithmetic::Number(number) => {
             hits.increment();
             if !noreply {

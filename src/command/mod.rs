@@ -11,7 +11,7 @@ mod storage;
 
 use crate::instance::Instance;
 use crate::stats::Counters;
-use crate::store::Now;
+use crate::store::{Key, Now};
 use larder_protocol::{Reject, Reply, Request};
 
 /// What a command works with.
@@ -39,7 +39,7 @@ pub enum Flow {
 /// Carries out a request and appends its reply to `out`.
 ///
 /// A get is begun here only: its keys are answered by [`retrieve::key`], one at a time.
-pub fn execute(cx: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) -> Flow {
+pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, out: &mut Vec<u8>) -> Flow {
     match request {
         Request::Retrieve(_) => {}
         Request::Store { verb, key, flags, exptime, value, noreply } => {

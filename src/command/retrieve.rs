@@ -1,19 +1,19 @@
 //! `get gets gat gats`, a key at a time, and `touch`.
 
 use super::Context;
-use crate::store::{Deadline, Miss};
+use crate::store::{Deadline, Key, Miss};
 use larder_protocol::response::write_value;
 use larder_protocol::{Reply, Retrieve};
 
 /// Answers one key of a get: its `VALUE` where there is one, else nothing.
-pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: &[u8], out: &mut Vec<u8>) {
+pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: Key<'_>, out: &mut Vec<u8>) {
     let deadline = retrieve.touch().map(|exptime| Deadline::new(exptime, cx.now));
     let store = &cx.instance.store;
-    let found = store.get(store.key(key), deadline, cx.now, |item| {
+    let found = store.get(key, deadline, cx.now, |item| {
         let value = (item.value.len(), item.value.parts());
-        write_value(out, retrieve.verb(), key, item.flags, value, item.cas_unique);
+        write_value(out, retrieve.verb(), key.bytes(), item.flags, value, item.cas_unique);
     });
-    cx.instance.prefixes.record_get(key, found.is_ok());
+    cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
     let counters = cx.counters;
     if retrieve.touch().is_some() {
         count_touch(cx, found.is_ok());
@@ -33,10 +33,10 @@ pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: &[u8], out: &mut Vec<u8>)
     }
 }
 
-pub(super) fn touch(cx: &Context<'_>, key: &[u8], exptime: i32) -> Reply {
+pub(super) fn touch(cx: &Context<'_>, key: Key<'_>, exptime: i32) -> Reply {
     let deadline = Deadline::new(exptime, cx.now);
     let store = &cx.instance.store;
-    let found = store.get(store.key(key), Some(deadline), cx.now, |_| ()).is_ok();
+    let found = store.get(key, Some(deadline), cx.now, |_| ()).is_ok();
     count_touch(cx, found);
     if found { Reply::Touched } else { Reply::NotFound }
 }

@@ -1,13 +1,13 @@
 //! `set add replace append prepend cas`.
 
 use super::{Context, Line};
-use crate::store::{Deadline, StoreMode, Stored, Write};
+use crate::store::{Deadline, Key, StoreMode, Stored, Write};
 use larder_protocol::{Reject, Reply, StoreVerb};
 
 pub(super) fn store(
     cx: &Context<'_>,
     verb: StoreVerb,
-    key: &[u8],
+    key: Key<'_>,
     flags: u32,
     exptime: i32,
     value: &[u8],
@@ -22,9 +22,9 @@ pub(super) fn store(
     };
     let deadline = Deadline::new(exptime, cx.now);
     let store = &cx.instance.store;
-    let write = Write { mode, key: store.key(key), flags, deadline, value };
+    let write = Write { mode, key, flags, deadline, value };
     let stored = store.store(&write, cx.now);
-    cx.instance.prefixes.record_set(key);
+    cx.instance.prefixes.record_set(key.bytes());
     cx.counters.cmd_set.increment();
     if matches!(mode, StoreMode::Cas(_)) {
         match stored {
@@ -48,11 +48,11 @@ pub(super) fn store(
 
 /// A refused set removes what it was to replace, so that nobody reads a value its owner gave up; the
 /// other verbs leave it.
-pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: &[u8]) -> Line {
+pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: Key<'_>) -> Line {
     cx.counters.store_too_large.increment();
-    cx.instance.prefixes.record_set(key);
+    cx.instance.prefixes.record_set(key.bytes());
     if verb == StoreVerb::Set {
-        cx.instance.store.remove(cx.instance.store.key(key));
+        cx.instance.store.remove(key);
     }
     Err(Reject::TooLarge)
 }

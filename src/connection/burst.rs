@@ -5,6 +5,8 @@
 //! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call.
 
 use crate::command::{self, Context, Flow};
+use crate::store::Key;
+use arrayvec::ArrayVec;
 use larder_protocol::{NextKey, Parsed, Reply, Request, Retrieve, Then};
 use memchr::memchr;
 
@@ -12,6 +14,10 @@ use memchr::memchr;
 pub const REPLY_LEN_MAX: usize = 64 * 1024;
 /// The first byte of every binary request, and of no text command.
 const BINARY_MAGIC: u8 = 0x80;
+/// So many things are parsed before the first of them is carried out: a get of one key is two.
+const TASK_COUNT_MAX: usize = 64;
+/// With fewer keys, asking the memory in advance takes longer than waiting for it.
+const PREFETCHED_MIN: usize = 2;
 /// As much of a request as a log line shows.
 const LOGGED_LEN_MAX: usize = 256;
 
@@ -89,55 +95,117 @@ impl Session {
             if out.len() >= REPLY_LEN_MAX {
                 break Next::Flush;
             }
-            let rest = &input[consumed..];
-            let step = match self.position {
-                Position::Block { left_len } => self.skip_block(left_len, rest),
-                Position::Line => self.skip_line(rest),
-                Position::Keys(retrieve) => self.next_key(cx, retrieve, rest, out),
-                Position::Prefixes { next } => self.next_prefixes(cx, next, out),
-                Position::Request if requests_left == 0 && !rest.is_empty() => {
-                    cx.counters.conn_yields.increment();
-                    break Next::Yield;
-                }
-                Position::Request => {
-                    requests_left = requests_left.saturating_sub(1);
-                    self.next_request(cx, rest, out)
-                }
-            };
-            consumed += step.consumed;
-            if let Some(next) = step.next {
+            if let Position::Prefixes { next } = self.position {
+                self.next_prefixes(cx, next, out);
+                continue;
+            }
+            let group = self.look_ahead(cx, input, consumed, &mut requests_left);
+            let (done, next) = self.carry_out(cx, group, out);
+            consumed = done;
+            if let Some(next) = next {
                 break next;
             }
         };
+        if next == Next::Yield {
+            cx.counters.conn_yields.increment();
+        }
         Progress { consumed, next }
     }
 
-    fn next_request(&mut self, cx: &Context<'_>, rest: &[u8], out: &mut Vec<u8>) -> Step {
+    /// Parses what comes next, as much of it as can be carried out together, and asks the memory for all that it will
+    /// read.
+    fn look_ahead<'a>(
+        &mut self,
+        cx: &Context<'_>,
+        input: &'a [u8],
+        start: usize,
+        requests_left: &mut u32,
+    ) -> Group<'a> {
+        let store = &cx.instance.store;
+        let mut group = Group { tasks: ArrayVec::new(), end: start, next: None };
+        let mut keys = ArrayVec::<_, TASK_COUNT_MAX>::new();
+        while group.next.is_none() && !group.tasks.is_full() {
+            let rest = &input[group.end..];
+            let (start, position) = (group.end, self.position);
+            let step = match position {
+                Position::Block { left_len } => self.skip_block(left_len, rest),
+                Position::Line => self.skip_line(rest),
+                Position::Keys(retrieve) => self.next_key(retrieve, rest),
+                Position::Request if *requests_left == 0 && !rest.is_empty() => {
+                    Step::stop(Next::Yield)
+                }
+                Position::Request => {
+                    *requests_left = requests_left.saturating_sub(1);
+                    self.next_request(cx, rest)
+                }
+                Position::Prefixes { .. } => break,
+            };
+            group.end += step.consumed;
+            group.next = step.next;
+            let todo = match step.todo {
+                None => continue,
+                Some(Todo::Key(retrieve, key)) => Todo::Key(retrieve, store.key(key)),
+                Some(Todo::Request(request)) => {
+                    Todo::Request(request.with_key(|key| store.key(key)))
+                }
+                Some(Todo::Line(line)) => Todo::Line(line),
+            };
+            keys.extend(todo.key());
+            group.tasks.push(Task { todo, start, position, end: group.end });
+        }
+        if keys.len() >= PREFETCHED_MIN {
+            store.prefetch(&keys);
+        }
+        group
+    }
+
+    /// Carries out what was parsed, in order; how far it came, and what must happen now.
+    fn carry_out(
+        &mut self,
+        cx: &Context<'_>,
+        group: Group<'_>,
+        out: &mut Vec<u8>,
+    ) -> (usize, Option<Next>) {
+        for task in group.tasks {
+            if out.len() >= REPLY_LEN_MAX {
+                self.position = task.position;
+                return (task.start, Some(Next::Flush));
+            }
+            match task.todo {
+                Todo::Key(retrieve, key) => command::retrieve::key(cx, &retrieve, key, out),
+                Todo::Line(line) => out.extend_from_slice(line),
+                Todo::Request(request) => match command::execute(cx, request, out) {
+                    Flow::Continue => {}
+                    Flow::Close => return (task.end, Some(Next::Quit)),
+                    Flow::DumpPrefixes => {
+                        self.position = Position::Prefixes { next: 0 };
+                        return (task.end, None);
+                    }
+                },
+            }
+        }
+        (group.end, group.next)
+    }
+
+    fn next_request<'a>(&mut self, cx: &Context<'_>, rest: &'a [u8]) -> Step<'a> {
         if rest.is_empty() {
             return Step::wait(0, 1);
         }
         match larder_protocol::parse(rest, cx.instance.limits) {
             Parsed::NeedMore { len_min } => Step::wait(0, len_min),
+            Parsed::Request { request: Request::Retrieve(retrieve), consumed } => {
+                log_request(rest);
+                self.position = Position::Keys(retrieve);
+                Step::on(consumed)
+            }
             Parsed::Request { request, consumed } => {
                 log_request(rest);
-                if let Request::Retrieve(retrieve) = request {
-                    self.position = Position::Keys(retrieve);
-                }
-                match command::execute(cx, request, out) {
-                    Flow::Continue => self.skip(consumed, rest.len()),
-                    Flow::Close => Step { consumed, next: Some(Next::Quit) },
-                    Flow::DumpPrefixes => {
-                        self.position = Position::Prefixes { next: 0 };
-                        Step::on(consumed)
-                    }
-                }
+                let step = self.skip(consumed, rest.len());
+                Step { todo: Some(Todo::Request(request)), ..step }
             }
             Parsed::Refused { reply, consumed, then } => {
                 log_request(rest);
-                if let Some(reply) = reply {
-                    out.extend_from_slice(reply.line());
-                }
-                match then {
+                let step = match then {
                     Then::Continue => self.skip(consumed, rest.len()),
                     Then::SkipLine => {
                         self.position = Position::Line;
@@ -145,59 +213,50 @@ impl Session {
                     }
                     Then::Close => {
                         let consumed = consumed.min(rest.len());
-                        Step { consumed, next: Some(Next::Close) }
+                        Step { consumed, ..Step::stop(Next::Close) }
                     }
-                }
+                };
+                Step { todo: reply.map(|reply| Todo::Line(reply.line())), ..step }
             }
         }
     }
 
-    fn next_key(
-        &mut self,
-        cx: &Context<'_>,
-        mut retrieve: Retrieve,
-        rest: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Step {
+    fn next_key<'a>(&mut self, mut retrieve: Retrieve, rest: &'a [u8]) -> Step<'a> {
         match retrieve.next_key(rest) {
             NextKey::Key { key, consumed } => {
-                command::retrieve::key(cx, &retrieve, key, out);
                 self.position = Position::Keys(retrieve);
-                Step::on(consumed)
+                Step::to_do(consumed, Todo::Key(retrieve, key))
             }
             NextKey::NeedMore { consumed } => Step::wait(consumed, rest.len() - consumed + 1),
             NextKey::End { consumed } => {
-                out.extend_from_slice(Reply::End.line());
                 self.position = Position::Request;
-                Step::on(consumed)
+                Step::to_do(consumed, Todo::Line(Reply::End.line()))
             }
             NextKey::Reject { reject, consumed } => {
-                out.extend_from_slice(reject.line());
                 self.position = Position::Line;
-                Step::on(consumed)
+                Step::to_do(consumed, Todo::Line(reject.line()))
             }
         }
     }
 
-    fn next_prefixes(&mut self, cx: &Context<'_>, next: usize, out: &mut Vec<u8>) -> Step {
+    fn next_prefixes(&mut self, cx: &Context<'_>, next: usize, out: &mut Vec<u8>) {
         self.position = if let Some(next) = cx.instance.prefixes.dump(next, out, REPLY_LEN_MAX) {
             Position::Prefixes { next }
         } else {
             out.extend_from_slice(Reply::End.line());
             Position::Request
         };
-        Step::on(0)
     }
 
     /// Moves on by a number of bytes, of which `at_hand` are here.
-    fn skip(&mut self, len: usize, at_hand: usize) -> Step {
+    fn skip<'a>(&mut self, len: usize, at_hand: usize) -> Step<'a> {
         if len > at_hand {
             self.position = Position::Block { left_len: len - at_hand };
         }
         Step::on(len.min(at_hand))
     }
 
-    fn skip_block(&mut self, left_len: usize, rest: &[u8]) -> Step {
+    fn skip_block<'a>(&mut self, left_len: usize, rest: &'a [u8]) -> Step<'a> {
         if left_len > rest.len() {
             self.position = Position::Block { left_len: left_len - rest.len() };
             return Step::wait(rest.len(), 1);
@@ -206,7 +265,7 @@ impl Session {
         Step::on(left_len)
     }
 
-    fn skip_line(&mut self, rest: &[u8]) -> Step {
+    fn skip_line<'a>(&mut self, rest: &'a [u8]) -> Step<'a> {
         let Some(line_end) = memchr(b'\n', rest) else {
             return Step::wait(rest.len(), 1);
         };
@@ -215,20 +274,71 @@ impl Session {
     }
 }
 
-/// What one step of a burst did.
-struct Step {
-    consumed: usize,
-    /// `None`: the burst goes on.
+/// What is to be done for a client, in the order in which it asked.
+#[derive(Debug, Clone, Copy)]
+enum Todo<'a, K> {
+    /// One key of a get.
+    Key(Retrieve, K),
+    /// All of a request.
+    Request(Request<'a, K>),
+    /// This is the answer.
+    Line(&'static [u8]),
+}
+
+impl<K: Copy> Todo<'_, K> {
+    fn key(&self) -> Option<K> {
+        match self {
+            Self::Key(_, key) => Some(*key),
+            Self::Request(request) => request.key(),
+            Self::Line(_) => None,
+        }
+    }
+}
+
+/// Something to be done, and where in the input it stands.
+#[derive(Debug)]
+struct Task<'a> {
+    todo: Todo<'a, Key<'a>>,
+    start: usize,
+    end: usize,
+    /// What the session was at before it.
+    position: Position,
+}
+
+/// What is carried out together.
+#[derive(Debug)]
+struct Group<'a> {
+    tasks: ArrayVec<Task<'a>, TASK_COUNT_MAX>,
+    /// How far the input is parsed.
+    end: usize,
+    /// What must happen when all is carried out.
     next: Option<Next>,
 }
 
-impl Step {
+/// What one step through the input found.
+#[derive(Debug)]
+struct Step<'a> {
+    todo: Option<Todo<'a, &'a [u8]>>,
+    consumed: usize,
+    /// `None`: there is more to parse.
+    next: Option<Next>,
+}
+
+impl<'a> Step<'a> {
     fn on(consumed: usize) -> Self {
-        Self { consumed, next: None }
+        Self { todo: None, consumed, next: None }
+    }
+
+    fn to_do(consumed: usize, todo: Todo<'a, &'a [u8]>) -> Self {
+        Self { todo: Some(todo), consumed, next: None }
+    }
+
+    fn stop(next: Next) -> Self {
+        Self { todo: None, consumed: 0, next: Some(next) }
     }
 
     fn wait(consumed: usize, len_min: usize) -> Self {
-        Self { consumed, next: Some(Next::Read { len_min }) }
+        Self { todo: None, consumed, next: Some(Next::Read { len_min }) }
     }
 }
 

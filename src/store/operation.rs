@@ -10,6 +10,13 @@ pub struct Key<'a> {
     pub(super) hash: u64,
 }
 
+impl<'a> Key<'a> {
+    /// As the client sent it.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
 /// memcached's measure of an item, which clients see as a size limit and as the `bytes` counter.
 #[derive(Debug, Clone, Copy)]
 pub struct ItemSize {
