@@ -4,6 +4,8 @@
 //! key and each `set`, once its value is there, with `STORED`. What it costs is what no server on tokio can
 //! save. It runs in a process of its own: this program, started with a hidden option.
 //!
+//! Large values are sent from where they are; a client waits for one before it asks for the next.
+//!
 //! INVARIANT: buffers belong to a worker. A connection owns memory while a part of a request or of its replies waits.
 
 use std::cell::RefCell;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::thread;
 
+use bytes::Buf;
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +28,8 @@ use tokio::runtime::Builder;
 use crate::process::Outcome;
 
 const BUFFER_LEN: usize = 256 << 10;
+/// Values from this length on are not copied.
+const LARGE_LEN: usize = 16 << 10;
 
 thread_local! {
     /// What is read, and what is answered.
@@ -85,17 +90,23 @@ struct Connection {
     rest: Vec<u8>,
     /// The value of a `set`: bytes that are still to come.
     value_left_len: usize,
-    /// Replies that the socket did not take.
+    /// Replies that the socket did not take, or that a large value follows.
     unsent: Vec<u8>,
+    /// There is a large value to be sent.
+    is_value_due: bool,
 }
 
 impl Connection {
     async fn serve(&mut self, mut stream: TcpStream, value: &Constant) -> io::Result<()> {
         while poll_fn(|cx| self.poll_turn(cx, &mut stream, value)).await? {
-            if !self.unsent.is_empty() {
-                stream.write_all(&self.unsent).await?;
-                self.unsent = Vec::new();
+            if self.unsent.is_empty() {
+                continue;
             }
+            let (value, end): (&[u8], &[u8]) =
+                if self.is_value_due { (&value.get, b"END\r\n") } else { (&[], &[]) };
+            stream.write_all_buf(&mut self.unsent.as_slice().chain(value).chain(end)).await?;
+            self.unsent = Vec::new();
+            self.is_value_due = false;
         }
         Ok(())
     }
@@ -125,6 +136,10 @@ impl Connection {
                 self.rest = Vec::new();
             }
             let mut sent = 0;
+            if self.is_value_due {
+                self.unsent.clone_from(out);
+                return Poll::Ready(Ok(true));
+            }
             while sent < out.len() {
                 match Pin::new(&mut *stream).poll_write(cx, &out[sent..])? {
                     Poll::Ready(len) => sent += len,
@@ -158,6 +173,12 @@ impl Connection {
             taken += end + 1;
             let mut words = line.split(|byte| *byte == b' ');
             match words.next() {
+                Some(b"get") if value.get.len() >= LARGE_LEN => {
+                    out.extend_from_slice(b"VALUE ");
+                    out.extend_from_slice(words.next().unwrap_or_default());
+                    self.is_value_due = true;
+                    return taken;
+                }
                 Some(b"get") => {
                     for key in words {
                         out.extend_from_slice(b"VALUE ");

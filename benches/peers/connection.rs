@@ -1,6 +1,7 @@
 //! One connection of the load: a batch of requests out, its replies in, the next one.
 //!
-//! INVARIANT: it never waits; what the socket does not take at once is sent when the socket says that it would.
+//! INVARIANT: once it is open it never waits; what the socket does not take at once is sent when the socket says that
+//! it would.
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;

@@ -9,6 +9,8 @@ use nix::unistd::Pid;
 
 use crate::process::Outcome;
 
+/// Of what `/proc` counts in, on every Linux.
+const TICKS_PER_S: f64 = 100.0;
 /// Of a thread that asks for itself.
 const SELF: Pid = Pid::from_raw(0);
 
@@ -60,6 +62,23 @@ impl Cpus {
     pub(crate) fn others(&self, allowed: &Self) -> Option<Self> {
         let others = allowed.0.iter().copied().filter(|cpu| !self.0.contains(cpu));
         Some(Self(others.collect())).filter(|others| !others.0.is_empty())
+    }
+
+    /// Seconds that these processors have worked, for whomever, and that the host of a virtual machine kept them.
+    pub(crate) fn worked_s(&self) -> Outcome<f64> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let mut ticks = 0;
+        for cpu in &self.0 {
+            let name = format!("cpu{cpu} ");
+            let line = stat.lines().find_map(|line| line.strip_prefix(name.as_str()));
+            let line = line.ok_or_else(|| format!("no {name} in /proc/stat"))?;
+            let of_kind: Result<Vec<u64>, _> = line.split_whitespace().map(str::parse).collect();
+            // After user, nice and system come two kinds of idleness, then interrupts and what the host took.
+            let of_kind = of_kind?;
+            ticks +=
+                of_kind.iter().take(8).sum::<u64>() - of_kind.iter().skip(3).take(2).sum::<u64>();
+        }
+        Ok(ticks as f64 / TICKS_PER_S)
     }
 
     /// Where the calling thread runs from now on, and what it starts.

@@ -117,19 +117,17 @@ impl Load<'_> {
             connections.push(Connection::open(&tools, route, connections.len(), walk)?);
         }
         let mut tally = Tally::new();
-        match self.pace {
-            Pace::Once { depth } => {
-                closed(&mut tools, &mut connections, depth, None, &mut follower, &mut tally)?;
-            }
-            Pace::Closed { depth, reconnect_every } => {
-                let every = reconnect_every;
-                closed(&mut tools, &mut connections, depth, every, &mut follower, &mut tally)?;
-            }
+        let (depth, reconnect_every) = match self.pace {
+            Pace::Once { depth } => (depth, None),
+            Pace::Closed { depth, reconnect_every } => (depth, reconnect_every),
             Pace::Open { requests_per_s } => {
                 let rate = requests_per_s / count as f64;
                 open::run(&mut tools, &mut connections, rate, &mut follower, &mut tally)?;
+                return Ok((tally, follower.leader.and_then(|leader| leader.window)));
             }
-        }
+        };
+        let (tools, connections) = (&mut tools, &mut connections);
+        closed(tools, connections, depth, reconnect_every, &mut follower, &mut tally)?;
         Ok((tally, follower.leader.and_then(|leader| leader.window)))
     }
 }

@@ -22,6 +22,8 @@
 //! * `CPU`, `user`, `system`: processor time of the server's process by key, from the system's accounting;
 //! * `busy`: how much of its processors the server used. Well below 100 (but in open loops), the load was the
 //!   limit: then requests/s say nothing, and CPU per key only nearly the same as under full load;
+//! * `others`: how much of these processors other programs used, or the host of a virtual machine took. It should be
+//!   near 0: nothing else is to run;
 //! * `miss`: of the keys that were asked for, where a server must evict; elsewhere a miss ends the run;
 //! * `RSS`: memory of the process at the end of the run;
 //! * `spread`: between the lowest and highest CPU per key of the rounds, by the median.

@@ -154,6 +154,7 @@ fn figures(measured: &Measured, server: &Pinned) -> Outcome<Run> {
         return Err("no request was answered in the whole run".into());
     }
     let (keys, cpu_s) = (tally.keys as f64, window.used.total_s());
+    let of_cpus = |time_s| 100.0 * time_s / window.elapsed_s / server.cpus.0.len() as f64;
     let quantile_us = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1000.0;
     Ok(Run::from([
         (Measure::RequestsPerS, tally.requests as f64 / window.elapsed_s),
@@ -162,9 +163,10 @@ fn figures(measured: &Measured, server: &Pinned) -> Outcome<Run> {
         (Measure::P99Us, quantile_us(0.99)),
         (Measure::P999Us, quantile_us(0.999)),
         (Measure::CpuUsPerKey, cpu_s * 1e6 / keys),
-        (Measure::UserUsPerKey, window.used.user_s * 1e6 / keys),
-        (Measure::SystemUsPerKey, window.used.system_s * 1e6 / keys),
-        (Measure::BusyPercent, 100.0 * cpu_s / window.elapsed_s / server.cpu_count as f64),
+        (Measure::UserUsPerKey, window.used.user * 1e6 / keys),
+        (Measure::SystemUsPerKey, window.used.system * 1e6 / keys),
+        (Measure::BusyPercent, of_cpus(cpu_s)),
+        (Measure::OthersPercent, of_cpus(window.used.others)),
         (Measure::MissPercent, 100.0 * tally.misses as f64 / keys),
         (Measure::RssMb, server.server.rss_bytes()? as f64 / MB),
     ]))

@@ -6,7 +6,7 @@ use crate::rows::COMPARED;
 use crate::servers::Peer;
 
 /// Head, width and decimals of the columns that a figure is in.
-const COLUMNS: [(&str, Measure, usize, usize); 11] = [
+const COLUMNS: [(&str, Measure, usize, usize); 12] = [
     ("requests/s", Measure::RequestsPerS, 10, 0),
     ("keys/s", Measure::KeysPerS, 10, 0),
     ("p50 us", Measure::P50Us, 9, 1),
@@ -16,6 +16,7 @@ const COLUMNS: [(&str, Measure, usize, usize); 11] = [
     ("user", Measure::UserUsPerKey, 8, 3),
     ("system", Measure::SystemUsPerKey, 8, 3),
     ("busy %", Measure::BusyPercent, 6, 0),
+    ("others", Measure::OthersPercent, 6, 0),
     ("miss %", Measure::MissPercent, 6, 1),
     ("RSS MB", Measure::RssMb, 6, 0),
 ];
@@ -74,7 +75,7 @@ fn print_runs(runs: &Runs) {
         };
         Some(format!("{figure:.decimals$} {unit}{spread}"))
     });
-    println!(" {}", remarks.collect::<Vec<_>>().join(", "));
+    println!("{}", remarks.map(|remark| format!(" {remark}")).collect::<Vec<_>>().join(","));
 }
 
 fn ratios(row: &RowResult) -> Vec<String> {

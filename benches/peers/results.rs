@@ -25,6 +25,8 @@ pub(crate) enum Measure {
     SystemUsPerKey,
     /// How much of its processors the server used; well below 100, the load was the limit.
     BusyPercent,
+    /// How much of them other programs used: what was measured then is not to be trusted.
+    OthersPercent,
     MissPercent,
     RssMb,
     OfferedPerS,

@@ -2,7 +2,6 @@
 //!
 //! INVARIANT: one server runs at a time, and none outlives its measurement.
 
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -146,7 +145,8 @@ impl Servers {
                 (on_free_port(&self.options.memcached), self.options.memcached_args.as_str())
             }
             Peer::Larder => (on_free_port(&self.options.larder), self.options.larder_args.as_str()),
-            Peer::Bare => (Command::new(env::current_exe()?), ""),
+            // This program, also when it was built anew since it started.
+            Peer::Bare => (Command::new("/proc/self/exe"), ""),
         };
         if peer == Peer::Bare {
             command.args(["--bare-value-len", &setup.value_len.to_string()]);
@@ -168,7 +168,7 @@ impl Servers {
         server_cpus.pin()?;
         let server = Server::start(command);
         load_cpus.pin()?;
-        Ok(Pinned { peer, server: server?, cpu_count: server_cpus.0.len(), load_cpus })
+        Ok(Pinned { peer, server: server?, cpus: server_cpus, load_cpus })
     }
 }
 
@@ -176,6 +176,8 @@ impl Servers {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuTime {
     total_s: f64,
+    /// Of all programs on the same processors, in seconds.
+    everyone_s: f64,
     /// In ticks, of which a second has a hundred: good for the ratio of the two alone.
     user_ticks: u64,
     system_ticks: u64,
@@ -187,21 +189,24 @@ impl CpuTime {
         let total_s = self.total_s - before.total_s;
         let user_ticks = self.user_ticks - before.user_ticks;
         let ticks = user_ticks + self.system_ticks - before.system_ticks;
-        let user_s = total_s * user_ticks as f64 / ticks.max(1) as f64;
-        CpuUse { user_s, system_s: total_s - user_s }
+        let user = total_s * user_ticks as f64 / ticks.max(1) as f64;
+        let others = (self.everyone_s - before.everyone_s - total_s).max(0.0);
+        CpuUse { user, system: total_s - user, others }
     }
 }
 
-/// Processor time that was used between two moments.
+/// Processor time that was used between two moments, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuUse {
-    pub(crate) user_s: f64,
-    pub(crate) system_s: f64,
+    pub(crate) user: f64,
+    pub(crate) system: f64,
+    /// By other programs, on the processors of the server.
+    pub(crate) others: f64,
 }
 
 impl CpuUse {
     pub(crate) fn total_s(self) -> f64 {
-        self.user_s + self.system_s
+        self.user + self.system
     }
 }
 
@@ -210,7 +215,7 @@ pub(crate) struct Pinned {
     pub(crate) peer: Peer,
     pub(crate) server: Server,
     /// Processors that it runs on.
-    pub(crate) cpu_count: usize,
+    pub(crate) cpus: Cpus,
     /// Those that the load comes from.
     pub(crate) load_cpus: Cpus,
 }
@@ -227,7 +232,8 @@ impl Pinned {
         let ticks = |index: usize| -> Outcome<u64> {
             Ok(fields.split(' ').nth(index).ok_or("too little in /proc/PID/stat")?.parse()?)
         };
-        Ok(CpuTime { total_s, user_ticks: ticks(11)?, system_ticks: ticks(12)? })
+        let everyone_s = self.cpus.worked_s()?;
+        Ok(CpuTime { total_s, everyone_s, user_ticks: ticks(11)?, system_ticks: ticks(12)? })
     }
 
     /// A new connection that waits.
