@@ -151,7 +151,7 @@ fn measure(options: &Options, peer: Peer, memory_mb: u64, value_len: u32) -> Out
     let mut progress = Progress::new(label.clone());
     let start = Instant::now();
     let server = options.peers.start(peer, memory_mb)?;
-    let mut client = server.connect()?;
+    let mut client = Client::connect(&server)?;
     client.stats()?;
     let empty_rss_bytes = settled_rss(&server)?;
     let set_count = fill(&mut client, memory_mb << 20, value_len, &mut progress)

@@ -317,7 +317,7 @@ fn median_replay(
 /// Two passes on a fresh server.
 fn replay(options: &Options, peer: Peer, workload: &str, requests: &[Object]) -> Outcome<Replay> {
     let server = options.peers.start(peer, options.memory_mb)?;
-    let mut client = server.connect()?;
+    let mut client = Client::connect(&server)?;
     let mut misses = [0; 2];
     let mut refused_count = 0;
     for (index, misses) in misses.iter_mut().enumerate() {

@@ -1,34 +1,26 @@
 //! Larder and memcached side by side: what the comparing benchmarks share.
 //!
-//! Owns a server process, one connection to it, and the objects that go over it. Must not know what is measured.
+//! Owns one connection to a server process, and the objects that go over it. Must not know what is measured.
 //!
 //! INVARIANT: a value follows from its key and its length, so that every value that comes back can be checked.
-//! INVARIANT: no port is chosen here. The server binds any free one and writes it to a file of its own.
-//! INVARIANT: dropping a [`Server`] ends the process it started, and no other.
+
+mod process;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fmt::Display;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use process::{DEADLINE, on_free_port};
+pub(crate) use process::{Outcome, Server};
 
-/// How long a server may take to start or to answer.
-const DEADLINE: Duration = Duration::from_secs(60);
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const READ_BUFFER_LEN: usize = 256 << 10;
 const BLOCK_LEN: usize = 16;
-
-/// A result, or a sentence that ends the benchmark.
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// The options about the servers, and where results go.
 #[derive(Debug, clap::Args)]
@@ -74,8 +66,9 @@ impl PeerOptions {
             Peer::Larder => &self.larder_args,
             Peer::Memcached => &self.memcached_args,
         };
-        let args: Vec<&str> = ["-m", &memory_mb].into_iter().chain(args.split(' ')).collect();
-        Server::start(self.program(peer), &args)
+        let mut command = on_free_port(self.program(peer));
+        command.args(["-m", &memory_mb]).args(args.split(' ').filter(|arg| !arg.is_empty()));
+        Server::start(command)
     }
 
     /// Which versions are measured, in one line. Finds out too whether the programs are there.
@@ -125,85 +118,6 @@ impl Peer {
             Self::Larder => "larder",
             Self::Memcached => "memcached",
         }
-    }
-}
-
-/// A running server. It is killed when dropped.
-pub(crate) struct Server {
-    child: Child,
-    port: u16,
-    directory: TempDir,
-}
-
-impl Server {
-    fn start(program: &Path, args: &[&str]) -> Outcome<Self> {
-        let directory = tempfile::tempdir()?;
-        let ports = directory.path().join("ports");
-        let mut command = Command::new(program);
-        command.args(["-l", "127.0.0.1", "-p", "-1"]);
-        // memcached refuses to run as root unless it is told which user to become. Whoever owns a directory that
-        // was made just now is who we are.
-        if fs::metadata(directory.path())?.uid() == 0 {
-            command.args(["-u", "root"]);
-        }
-        let child = command
-            .args(args.iter().filter(|arg| !arg.is_empty()))
-            .env("MEMCACHED_PORT_FILENAME", &ports)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(directory.path().join("stderr"))?)
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let mut server = Self { child, port: 0, directory };
-        server.port = server
-            .wait_for_port(&ports)
-            .map_err(|error| format!("{} {}: {error}", program.display(), args.join(" ")))?;
-        Ok(server)
-    }
-
-    /// A new connection. Its reads fail when the server is silent for a minute.
-    pub(crate) fn connect(&self) -> Outcome<Client> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_nodelay(true)?;
-        let reader = BufReader::with_capacity(READ_BUFFER_LEN, stream);
-        Ok(Client { reader, line: String::new(), value: Vec::new() })
-    }
-
-    /// Bytes of physical memory that the process has, counted page by page: the sums in `/proc/PID/status`
-    /// may be off by some hundred KB.
-    pub(crate) fn rss_bytes(&self) -> Outcome<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
-        let kb = rollup.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
-        Ok(kb.ok_or("no Rss in smaps_rollup")?.trim().parse::<u64>()? * 1024)
-    }
-
-    fn wait_for_port(&mut self, ports: &Path) -> Outcome<u16> {
-        let deadline = Instant::now() + DEADLINE;
-        while Instant::now() < deadline {
-            // A line without its newline is still being written.
-            let file = fs::read_to_string(ports).unwrap_or_default();
-            if let Some((port, _)) =
-                file.strip_prefix("TCP INET: ").and_then(|rest| rest.split_once('\n'))
-            {
-                return Ok(port.trim().parse()?);
-            }
-            if let Some(status) = self.child.try_wait()? {
-                let stderr = fs::read(self.directory.path().join("stderr"))?;
-                let stderr = String::from_utf8_lossy(&stderr);
-                return Err(format!("ended at once, {status}: {}", stderr.trim()).into());
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
-        Err(format!("named no port within {DEADLINE:?}").into())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail only when the child has ended and was waited for, which is what is wanted here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -271,6 +185,15 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Its reads fail when the server is silent for a minute.
+    pub(crate) fn connect(server: &Server) -> Outcome<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port()))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_nodelay(true)?;
+        let reader = BufReader::with_capacity(READ_BUFFER_LEN, stream);
+        Ok(Self { reader, line: String::new(), value: Vec::new() })
+    }
+
     pub(crate) fn send(&mut self, requests: &[u8]) -> io::Result<()> {
         self.reader.get_mut().write_all(requests)
     }
