@@ -4,6 +4,7 @@ use std::iter;
 use std::sync::Arc;
 
 use ahash::RandomState;
+use arrayvec::ArrayVec;
 use clap::ValueEnum;
 use dashmap::DashMap;
 use larder::store::{
@@ -49,12 +50,8 @@ const GROUP_LEN: usize = 32;
 /// Hands the keys of a batch to `each`, when all that it needs of memory is asked for.
 fn in_groups(store: &Store, keys: &[Key], mut each: impl FnMut(usize, StoreKey<'_>)) {
     for (number, group) in keys.chunks(GROUP_LEN).enumerate() {
-        let mut hashed = [store.key(&[]); GROUP_LEN];
-        for (hashed, key) in iter::zip(&mut hashed, group) {
-            *hashed = store.key(key);
-        }
-        let hashed = &hashed[..group.len()];
-        store.prefetch(hashed);
+        let hashed: ArrayVec<_, GROUP_LEN> = group.iter().map(|key| store.key(key)).collect();
+        store.prefetch(&hashed);
         for (place, key) in hashed.iter().enumerate() {
             each(number * GROUP_LEN + place, *key);
         }

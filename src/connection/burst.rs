@@ -100,7 +100,7 @@ impl Session {
                 continue;
             }
             let group = self.look_ahead(cx, input, consumed, &mut requests_left);
-            let (done, next) = self.carry_out(cx, group, out);
+            let (done, next) = self.carry_out(cx, &group, out);
             consumed = done;
             if let Some(next) = next {
                 break next;
@@ -163,10 +163,10 @@ impl Session {
     fn carry_out(
         &mut self,
         cx: &Context<'_>,
-        group: Group<'_>,
+        group: &Group<'_>,
         out: &mut Vec<u8>,
     ) -> (usize, Option<Next>) {
-        for task in group.tasks {
+        for task in &group.tasks {
             if out.len() >= REPLY_LEN_MAX {
                 self.position = task.position;
                 return (task.start, Some(Next::Flush));
