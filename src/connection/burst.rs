@@ -27,6 +27,8 @@ pub struct Session {
     position: Position,
     /// Nothing has come yet.
     fresh: bool,
+    /// So far the lines of the input are logged. Some may be parsed again, when replies had to be sent before them.
+    logged_len: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +74,7 @@ pub enum Next {
 
 impl Default for Session {
     fn default() -> Self {
-        Self { position: Position::Request, fresh: true }
+        Self { position: Position::Request, fresh: true, logged_len: 0 }
     }
 }
 
@@ -101,6 +103,7 @@ impl Session {
             }
             let group = self.look_ahead(cx, input, consumed, &mut requests_left);
             let (done, next) = self.carry_out(cx, &group, out);
+            self.logged_len = group.end;
             consumed = done;
             if let Some(next) = next {
                 break next;
@@ -109,6 +112,7 @@ impl Session {
         if next == Next::Yield {
             cx.counters.conn_yields.increment();
         }
+        self.logged_len = self.logged_len.saturating_sub(consumed);
         Progress { consumed, next }
     }
 
@@ -124,7 +128,8 @@ impl Session {
         let store = &cx.instance.store;
         let mut group = Group { tasks: ArrayVec::new(), end: start, next: None };
         let mut keys = ArrayVec::<_, TASK_COUNT_MAX>::new();
-        while group.next.is_none() && !group.tasks.is_full() {
+        let mut is_complete = false;
+        while group.next.is_none() && !is_complete && !group.tasks.is_full() {
             let rest = &input[group.end..];
             let (start, position) = (group.end, self.position);
             let step = match position {
@@ -136,7 +141,11 @@ impl Session {
                 }
                 Position::Request => {
                     *requests_left = requests_left.saturating_sub(1);
-                    self.next_request(cx, rest)
+                    let step = self.next_request(cx, rest);
+                    if start >= self.logged_len && (step.consumed > 0 || step.todo.is_some()) {
+                        log_request(rest);
+                    }
+                    step
                 }
                 Position::Prefixes { .. } => break,
             };
@@ -146,12 +155,14 @@ impl Session {
                 None => continue,
                 Some(Todo::Key(retrieve, key)) => Todo::Key(retrieve, store.key(key)),
                 Some(Todo::Request(request)) => {
+                    // What has no key may change how the rest is to be read, or end the connection.
+                    is_complete = request.key().is_none();
                     Todo::Request(request.with_key(|key| store.key(key)))
                 }
                 Some(Todo::Line(line)) => Todo::Line(line),
             };
             keys.extend(todo.key());
-            group.tasks.push(Task { todo, start, position, end: group.end });
+            group.tasks.push(Task { todo, start, position });
         }
         if keys.len() >= PREFETCHED_MIN {
             store.prefetch(&keys);
@@ -176,10 +187,10 @@ impl Session {
                 Todo::Line(line) => out.extend_from_slice(line),
                 Todo::Request(request) => match command::execute(cx, request, out) {
                     Flow::Continue => {}
-                    Flow::Close => return (task.end, Some(Next::Quit)),
+                    Flow::Close => return (group.end, Some(Next::Quit)),
                     Flow::DumpPrefixes => {
                         self.position = Position::Prefixes { next: 0 };
-                        return (task.end, None);
+                        return (group.end, None);
                     }
                 },
             }
@@ -194,17 +205,14 @@ impl Session {
         match larder_protocol::parse(rest, cx.instance.limits) {
             Parsed::NeedMore { len_min } => Step::wait(0, len_min),
             Parsed::Request { request: Request::Retrieve(retrieve), consumed } => {
-                log_request(rest);
                 self.position = Position::Keys(retrieve);
                 Step::on(consumed)
             }
             Parsed::Request { request, consumed } => {
-                log_request(rest);
                 let step = self.skip(consumed, rest.len());
                 Step { todo: Some(Todo::Request(request)), ..step }
             }
             Parsed::Refused { reply, consumed, then } => {
-                log_request(rest);
                 let step = match then {
                     Then::Continue => self.skip(consumed, rest.len()),
                     Then::SkipLine => {
@@ -300,7 +308,6 @@ impl<K: Copy> Todo<'_, K> {
 struct Task<'a> {
     todo: Todo<'a, Key<'a>>,
     start: usize,
-    end: usize,
     /// What the session was at before it.
     position: Position,
 }

@@ -117,6 +117,14 @@ fn every_21st_request_of_a_burst_lets_others_go_first() {
 }
 
 #[test]
+fn what_is_asked_behind_a_quit_is_not_done() {
+    let instance = instance();
+    let input = b"set a 0 0 1\r\nx\r\nquit\r\ndelete a\r\nget a\r\n";
+    assert_eq!(talk(&instance, input, &[]), (b"STORED\r\n".to_vec(), true));
+    assert_eq!(text(&instance, "get a\r\n"), "VALUE a 0 1\r\nx\r\nEND\r\n");
+}
+
+#[test]
 fn a_refused_block_is_skipped_whole() {
     let refused = format!("set {} 0 0 12\r\nflush_all\r\nx\r\n", "k".repeat(251));
     let large = format!("set k 0 0 1100000\r\n{}\r\n", "flush_all\r\n".repeat(100_000));
@@ -141,6 +149,9 @@ fn session() -> impl Strategy<Value = Vec<u8>> {
         "(delete|touch) [abc]( [0-9])?\r\n",
         "(version|verbosity 1|flush_all|stats r|bogus|)\r\n",
         "[ -~]{0,20}\r\n",
+        // Two of these are more than is answered before the replies are sent.
+        Just(format!("set b 0 0 40000\r\n{}\r\n", "v".repeat(40_000))),
+        "gets b a b b c b b( b)?\r\n",
     ];
     (proptest::collection::vec(line, 0..12), proptest::collection::vec(any::<u8>(), 0..6))
         .prop_map(|(lines, tail)| [lines.concat().as_bytes(), &tail].concat())
