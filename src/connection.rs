@@ -1,9 +1,12 @@
 //! One client: read, answer all that is complete, write once.
 //!
+//! What is read goes into a buffer of the thread, and so do the replies: a connection has memory of its own only while
+//! it holds a part of a request, or replies that the client has not taken yet.
+//!
 //! INVARIANT: nothing is read while replies wait to be sent, so a client that does not read is not
 //! served.
-//! INVARIANT: a connection costs at most its read buffer, which holds one request (a value of `-I` at
-//! most) or is small, and its reply buffer, which holds 64 KiB and one value more.
+//! INVARIANT: a connection costs at most its input, which holds one request (a value of `-I` at
+//! most) or is small, and its unsent replies, which are 64 KiB and one value more.
 
 pub mod burst;
 
@@ -12,140 +15,284 @@ use crate::command::Context;
 use crate::instance::Instance;
 use crate::stats::Counters;
 use burst::{Next, Session};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{self, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The least room that a read is given, in bytes.
-const READ_LEN_MIN: usize = 16 * 1024;
-/// A buffer that grew past this is given back once it is not needed any more.
-const IDLE_BUFFER_LEN_MAX: usize = 64 * 1024;
+/// As much is read at once, in bytes. A longer request is read into memory of the connection.
+const READ_LEN: usize = 64 * 1024;
+/// The most room that is made for a read there, in bytes, whatever length was announced.
+const ROOM_LEN_MAX: usize = 1 << 20;
+/// The replies' buffer of a thread is given back when it grew past this.
+const SMALL_OUT_LEN: usize = 2 << 20;
+/// Others have their turn when a client was sent so much, in bytes.
+const TURN_LEN_MAX: usize = 256 * 1024;
 /// How much is read, and for how long, from a client that was told that it is over.
 const LINGER_LEN_MAX: usize = 1 << 20;
+const LINGER_READ_LEN: usize = 16 * 1024;
 const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// What the connections of a thread share: in use while one of them has its turn, empty in between.
+#[derive(Debug)]
+struct Buffers {
+    input: Box<[u8]>,
+    out: Vec<u8>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> =
+        RefCell::new(Buffers { input: vec![0; READ_LEN].into(), out: Vec::new() });
+}
 
 /// A connection and its buffers.
 #[derive(Debug)]
-pub struct Connection<'a> {
-    instance: &'a Instance,
-    counters: &'a Counters,
+pub struct Connection {
+    instance: Arc<Instance>,
+    /// The number of the thread that serves it.
+    worker: usize,
+    // Before the stream: its number is taken by another as soon as that is closed.
     guest: Guest,
     stream: TcpStream,
     session: Session,
+    /// What was read and is not done with.
     input: BytesMut,
     /// What `input` may have allocated since it was last made anew; its own capacity forgets what has
     /// been consumed.
     input_allocated: usize,
-    out: Vec<u8>,
+    /// How long the input must be for another look at it.
+    len_min: usize,
+    /// Replies that the client has not taken.
+    unsent: Bytes,
 }
 
-impl<'a> Connection<'a> {
-    /// A connection that was accepted; `counters` are the calling thread's.
-    pub fn new(
-        instance: &'a Instance,
-        counters: &'a Counters,
-        stream: TcpStream,
-        guest: Guest,
-    ) -> Self {
+/// How a connection goes on after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// With another one.
+    On,
+    /// With another one, when others had theirs.
+    Yield,
+    /// Not at all.
+    Quit,
+    /// Not at all, but the client is still sending.
+    Close,
+}
+
+impl Connection {
+    /// A connection that was accepted, for the worker of this number.
+    pub fn new(instance: Arc<Instance>, worker: usize, stream: TcpStream, guest: Guest) -> Self {
         Self {
             instance,
-            counters,
+            worker,
             guest,
             stream,
             session: Session::default(),
             input: BytesMut::new(),
             input_allocated: 0,
-            out: Vec::new(),
+            len_min: 1,
+            unsent: Bytes::new(),
         }
+    }
+
+    /// Who it is.
+    pub fn addr(&self) -> SocketAddr {
+        self.guest.addr
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.instance.counters[self.worker]
     }
 
     /// Serves it until one side closes. An error ends this connection and nothing else.
-    pub async fn serve(mut self) -> io::Result<()> {
+    pub async fn serve(&mut self) -> io::Result<()> {
+        let mut turn = Turn::On;
         loop {
-            self.guest.set_state(State::ParseCmd);
-            let now = self.instance.clock.now();
-            let cx = Context { instance: self.instance, counters: self.counters, now };
-            let progress = self.session.run(&cx, &self.input, &mut self.out);
-            if progress.consumed > 0 {
-                self.guest.touch(now.ms);
-                self.input.advance(progress.consumed);
+            if !self.unsent.is_empty() {
+                self.send_rest().await?;
             }
-            match progress.next {
-                Next::Yield => tokio::task::yield_now().await,
-                Next::Flush => self.flush().await?,
-                Next::Quit => return self.flush().await,
-                Next::Close => {
-                    self.flush().await?;
-                    return linger(&mut self.stream).await;
-                }
-                Next::Read { len_min } => {
-                    self.flush().await?;
-                    if !self.fill(len_min).await? {
-                        return Ok(());
-                    }
-                }
+            match turn {
+                Turn::On => {}
+                Turn::Yield => tokio::task::yield_now().await,
+                Turn::Quit => return Ok(()),
+                // In memory of its own, which a connection does not need before.
+                Turn::Close => return Box::pin(linger(&mut self.stream)).await,
             }
+            let seconds = self.instance.config.idle_timeout_s;
+            if seconds == 0 || self.input.len() >= self.len_min {
+                turn = self.turn().await?;
+                continue;
+            }
+            let limit = Duration::from_secs(u64::from(seconds));
+            let Ok(in_time) = Box::pin(tokio::time::timeout(limit, self.turn())).await else {
+                self.counters().idle_kicks.increment();
+                tracing::debug!(client = %self.guest.addr, "closing: idle for too long");
+                return Ok(());
+            };
+            turn = in_time?;
         }
     }
 
-    /// Sends all replies.
-    async fn flush(&mut self) -> io::Result<()> {
-        if self.out.is_empty() {
-            return Ok(());
+    /// Reads what there is to read and answers it, as far as the client takes the answers.
+    async fn turn(&mut self) -> io::Result<Turn> {
+        if self.input.len() < self.len_min {
+            if self.len_min <= READ_LEN {
+                return poll_fn(|cx| self.poll_shared(cx)).await;
+            }
+            self.set_reading();
+            self.make_room();
+            let len = self.stream.read_buf(&mut self.input).await?;
+            if len == 0 {
+                return Ok(Turn::Quit);
+            }
+            self.counters().bytes_read.add(len as u64);
+            if self.input.len() < self.len_min {
+                return Ok(Turn::On);
+            }
         }
-        self.guest.set_state(State::Write);
-        self.guest.response_bytes.store(self.out.capacity(), Relaxed);
-        self.stream.write_all(&self.out).await?;
-        self.counters.bytes_written.add(self.out.len() as u64);
-        self.out.clear();
-        if self.out.capacity() > IDLE_BUFFER_LEN_MAX {
-            self.out = Vec::new();
+        poll_fn(|cx| Poll::Ready(self.answer_own(cx))).await
+    }
+
+    /// Reads into the thread's buffer, behind what is left from before, and answers from there.
+    fn poll_shared(&mut self, cx: &mut task::Context<'_>) -> Poll<io::Result<Turn>> {
+        BUFFERS.with_borrow_mut(|Buffers { input, out }| {
+            self.set_reading();
+            let mut room = ReadBuf::new(input);
+            room.put_slice(&self.input);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            let input = room.filled();
+            let len = input.len() - self.input.len();
+            if len == 0 {
+                return Poll::Ready(Ok(Turn::Quit));
+            }
+            self.counters().bytes_read.add(len as u64);
+            let (consumed, turn) = if input.len() < self.len_min {
+                (0, Turn::On)
+            } else {
+                self.answer(cx, input, out)?
+            };
+            // No longer than it must be: many may wait with a part of a request.
+            self.input = BytesMut::from(&input[consumed..]);
+            self.input_allocated = 0;
+            self.note_input();
+            Poll::Ready(Ok(turn))
+        })
+    }
+
+    /// Answers what is in the input.
+    fn answer_own(&mut self, cx: &mut task::Context<'_>) -> io::Result<Turn> {
+        let mut input = std::mem::take(&mut self.input);
+        let answered = BUFFERS.with_borrow_mut(|buffers| self.answer(cx, &input, &mut buffers.out));
+        let (consumed, turn) = answered?;
+        input.advance(consumed);
+        if input.len() > READ_LEN || self.len_min > READ_LEN {
+            self.input = input;
+        } else {
+            self.input = BytesMut::from(&input[..]);
+            self.input_allocated = 0;
         }
-        self.guest.response_bytes.store(self.out.capacity(), Relaxed);
+        self.note_input();
+        Ok(turn)
+    }
+
+    /// Answers requests until there is no whole one left, or the client does not take the answers; how much of the
+    /// `input` is done with.
+    fn answer(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> io::Result<(usize, Turn)> {
+        self.guest.set_state(State::ParseCmd);
+        let now = self.instance.clock.now();
+        let (mut consumed, mut sent_len) = (0, 0);
+        let turn = loop {
+            let instance = &*self.instance;
+            let context = Context { instance, counters: &instance.counters[self.worker], now };
+            let progress = self.session.run(&context, &input[consumed..], out);
+            consumed += progress.consumed;
+            let next = progress.next;
+            self.len_min = if let Next::Read { len_min } = next { len_min } else { 0 };
+            sent_len += out.len();
+            self.send(cx, out)?;
+            break match next {
+                Next::Flush if self.unsent.is_empty() && sent_len < TURN_LEN_MAX => continue,
+                Next::Flush | Next::Yield => Turn::Yield,
+                Next::Read { .. } => Turn::On,
+                Next::Quit => Turn::Quit,
+                Next::Close => Turn::Close,
+            };
+        };
+        if consumed > 0 {
+            self.guest.touch(now.ms);
+        }
+        if out.capacity() > SMALL_OUT_LEN {
+            *out = Vec::new();
+        }
+        Ok((consumed, turn))
+    }
+
+    /// Sends replies; what the client does not take at once stays unsent.
+    fn send(&mut self, cx: &mut task::Context<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+        let mut sent_len = 0;
+        while sent_len < out.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &out[sent_len..])? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(len) => sent_len += len,
+                Poll::Pending => {
+                    self.unsent = Bytes::from(std::mem::take(out)).split_off(sent_len);
+                    self.guest.response_bytes.store(self.unsent.len(), Relaxed);
+                    break;
+                }
+            }
+        }
+        self.counters().bytes_written.add(sent_len as u64);
+        out.clear();
         Ok(())
     }
 
-    /// Reads until the input is this long; false when the client closed, or was idle for too long.
-    async fn fill(&mut self, len_min: usize) -> io::Result<bool> {
+    /// Sends all replies that are left.
+    async fn send_rest(&mut self) -> io::Result<()> {
+        self.guest.set_state(State::Write);
+        while !self.unsent.is_empty() {
+            let len = self.stream.write(&self.unsent).await?;
+            if len == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.counters().bytes_written.add(len as u64);
+            self.unsent.advance(len);
+        }
+        self.unsent = Bytes::new();
+        self.guest.response_bytes.store(0, Relaxed);
+        Ok(())
+    }
+
+    fn set_reading(&self) {
         self.guest.set_state(match (self.session.is_swallowing(), self.input.is_empty()) {
             (true, _) => State::Swallow,
             (false, true) => State::Read,
             (false, false) => State::Nread,
         });
-        if self.input_allocated > IDLE_BUFFER_LEN_MAX && len_min <= READ_LEN_MIN {
-            self.input = BytesMut::from(&self.input[..]);
-            self.input_allocated = 0;
-        }
-        while self.input.len() < len_min {
-            self.input.reserve(READ_LEN_MIN);
-            self.input_allocated = self.input_allocated.max(self.input.capacity());
-            self.guest.read_buf_bytes.store(self.input_allocated, Relaxed);
-            let Some(len) = self.read().await? else {
-                self.counters.idle_kicks.increment();
-                tracing::debug!(client = %self.guest.addr, "closing: idle for too long");
-                return Ok(false);
-            };
-            if len == 0 {
-                return Ok(false);
-            }
-            self.counters.bytes_read.add(len as u64);
-        }
-        Ok(true)
     }
 
-    /// One read; `None` when nothing came in the time that a client may be idle.
-    async fn read(&mut self) -> io::Result<Option<usize>> {
-        let read = self.stream.read_buf(&mut self.input);
-        match self.instance.config.idle_timeout_s {
-            0 => read.await.map(Some),
-            seconds => {
-                let limit = Duration::from_secs(u64::from(seconds));
-                tokio::time::timeout(limit, read).await.ok().transpose()
-            }
-        }
+    /// Makes room in the input for what is missing, as far as that is near.
+    fn make_room(&mut self) {
+        self.input.reserve((self.len_min - self.input.len()).min(ROOM_LEN_MAX));
+        self.note_input();
+    }
+
+    /// Lets others know what the input takes.
+    fn note_input(&mut self) {
+        self.input_allocated = self.input_allocated.max(self.input.capacity());
+        self.guest.read_buf_bytes.store(self.input_allocated, Relaxed);
     }
 }
 
@@ -154,7 +301,7 @@ impl<'a> Connection<'a> {
 pub async fn linger(stream: &mut TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let drain = async {
-        let mut scrap = BytesMut::with_capacity(READ_LEN_MIN);
+        let mut scrap = BytesMut::with_capacity(LINGER_READ_LEN);
         let mut drained_len = 0;
         while drained_len < LINGER_LEN_MAX {
             scrap.clear();

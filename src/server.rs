@@ -5,11 +5,9 @@
 //!
 //! INVARIANT: never more than `-c` connections are served at a time.
 
-use crate::clients::Guest;
 use crate::config::{Config, Listen, VERSION};
 use crate::connection::{Connection, linger};
 use crate::instance::Instance;
-use crate::stats::Counters;
 use larder_protocol::Reject;
 use socket2::{Domain, Socket, Type};
 use std::future::Future;
@@ -302,38 +300,39 @@ impl Acceptor {
         self.instance.acceptor_counters().total_connections.increment();
         let index = (0..self.workers.len()).min_by_key(open).expect("there is a worker");
         let seat = Seat::take(Arc::clone(&self.workers), index);
-        let instance = Arc::clone(&self.instance);
-        // To be registered with the worker's event loop, it must leave this one.
-        let stream = match stream.into_std() {
-            Ok(stream) => stream,
+        let mut connection = match self.hand_over(stream, addr, index) {
+            Ok(connection) => connection,
             Err(error) => return tracing::debug!("cannot hand over a connection: {error}"),
         };
+        tracing::debug!(client = %addr, "connected");
+        // What is moved into it is the memory of an idle connection.
         self.workers[index].event_loop.spawn(async move {
-            let (_permit, _seat) = (permit, seat);
-            if let Err(error) = serve(&instance, &instance.counters[index], stream, addr).await {
-                tracing::debug!(client = %addr, "connection ended: {error}");
+            match connection.serve().await {
+                Ok(()) => tracing::debug!(client = %connection.addr(), "closed"),
+                Err(error) => {
+                    tracing::debug!(client = %connection.addr(), "connection ended: {error}");
+                }
             }
+            drop((permit, seat));
         });
     }
-}
 
-async fn serve(
-    instance: &Instance,
-    counters: &Counters,
-    stream: std::net::TcpStream,
-    addr: SocketAddr,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    socket2::SockRef::from(&stream).set_keepalive(true)?;
-    let listen_addr = stream.local_addr()?;
-    let stream = TcpStream::from_std(stream)?;
-    // Its number is taken by another as soon as the socket is closed, so this must leave first.
-    let guest: Guest =
-        instance.clients.enter(stream.as_raw_fd(), addr, listen_addr, instance.clock.now().ms);
-    tracing::debug!(client = %addr, "connected");
-    Connection::new(instance, counters, stream, guest).serve().await?;
-    tracing::debug!(client = %addr, "closed");
-    Ok(())
+    /// A connection in the event loop of a worker.
+    fn hand_over(
+        &self,
+        stream: TcpStream,
+        addr: SocketAddr,
+        index: usize,
+    ) -> io::Result<Connection> {
+        let stream = stream.into_std()?;
+        stream.set_nodelay(true)?;
+        socket2::SockRef::from(&stream).set_keepalive(true)?;
+        let (listen_addr, now) = (stream.local_addr()?, self.instance.clock.now());
+        let _context = self.workers[index].event_loop.enter();
+        let stream = TcpStream::from_std(stream)?;
+        let guest = self.instance.clients.enter(stream.as_raw_fd(), addr, listen_addr, now.ms);
+        Ok(Connection::new(Arc::clone(&self.instance), index, stream, guest))
+    }
 }
 
 /// A connection's place with its worker.
