@@ -35,7 +35,7 @@ use super::{
 };
 pub(super) use hints::{Hints, PREFETCHED_MAX, prefetch_burst};
 pub(super) use reclaim::Reclaimed;
-use reclaim::Victim;
+use reclaim::{Circle, Victim};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -105,8 +105,9 @@ pub(super) struct Shard {
     work_for: Option<(LogName, usize)>,
     /// Work that is due but not done, in bytes: a segment is compacted as a whole.
     work_due_len: usize,
-    /// With fewer dead bytes than this, looking for a segment to compact is in vain: the last look was.
-    fruitless_below_len: u64,
+    /// The search for segments to compact when there is no memory left, and while nobody waits.
+    compact_circle: Circle,
+    tidy_circle: Circle,
     /// Where the next segment with dead items is looked for.
     compact_cursor: usize,
     sweep_cursor: usize,
@@ -171,7 +172,8 @@ impl Shard {
             last_work_len: 0,
             work_for: None,
             work_due_len: 0,
-            fruitless_below_len: 0,
+            compact_circle: Circle::default(),
+            tidy_circle: Circle::default(),
             compact_cursor: 0,
             sweep_cursor: 0,
             round: Round::default(),

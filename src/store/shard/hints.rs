@@ -33,7 +33,10 @@ impl Hints {
         let number = (location >> self.segment_shift) as usize;
         prefetch(self.segments_address.load(Relaxed) + number * size_of::<Option<Segment>>());
         let addresses = self.addresses.try_get(number / 8);
-        addresses.map_or(0, |line| line[number % 8].load(Relaxed) as usize + at as usize)
+        match addresses.map_or(0, |line| line[number % 8].load(Relaxed) as usize) {
+            0 => 0,
+            address => address + at as usize,
+        }
     }
 }
 

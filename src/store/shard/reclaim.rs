@@ -33,7 +33,27 @@ enum Rule {
     Evict,
 }
 
-/// A segment that is being given up. Nothing is written to it any more but marks and deadlines of its items.
+/// How far a search for a segment to compact has come that goes around all, and when it began. After a circle in vain,
+/// another one is so too until much more is dead.
+#[derive(Debug, Default)]
+pub(super) struct Circle {
+    /// So many segments in a row were not worth it.
+    vain_count: usize,
+    dead_len: u64,
+    spare_count: usize,
+}
+
+/// What came of a look for a segment to compact.
+#[derive(Debug)]
+pub(super) enum Search {
+    Found(Loose),
+    /// There are others to be looked at.
+    Unfinished,
+    /// None is worth it.
+    InVain,
+}
+
+/// A segment that is being given up. The keys and lengths of its items do not change any more.
 #[derive(Debug)]
 pub(super) struct Victim {
     number: u32,
@@ -81,18 +101,24 @@ impl Shard {
                 return Reclaimed::Paused;
             }
             let before = *budget;
-            let loose = if !may_evict {
-                self.compactable(COST_MAX)
-            } else if self.is_loose() {
-                self.compactable_again()
+            let search = if !may_evict || self.is_loose() {
+                let mut circle = std::mem::take(&mut self.compact_circle);
+                let search = self.search(&mut circle, COST_MAX);
+                self.compact_circle = circle;
+                search
             } else {
-                None
+                Search::InVain
             };
-            let bytes = if let Some(loose) = loose {
+            if let Search::Unfinished = search {
+                *budget = budget.saturating_sub(CANDIDATES_MAX * size_of::<Segment>());
+                continue;
+            }
+            let bytes = if let Search::Found(loose) = search {
                 // Reading nothing is work too, or there might be no end of it.
-                let used_len = self.segment(loose.number as usize).used_len.max(1);
-                *budget = budget.saturating_sub(used_len);
-                self.work_len += used_len;
+                let used_len = self.segment(loose.number as usize).used_len;
+                let read_len = used_len.max(self.load(loose.number)).max(1);
+                *budget = budget.saturating_sub(read_len);
+                self.work_len += read_len;
                 self.compact(loose, at, pool)
             } else if may_evict {
                 let Some(victim) = self.victim.take().or_else(|| self.choose_victim()) else {
@@ -124,17 +150,26 @@ impl Shard {
         }
     }
 
-    /// The segment to compact, if one was found at the last look or more is dead since.
-    fn compactable_again(&mut self) -> Option<Loose> {
-        let dead_len = self.dead_len();
-        let step_len = self.segment_len() as u64 / 4;
-        if dead_len < self.fruitless_below_len && dead_len + 2 * step_len > self.fruitless_below_len
-        {
-            return None;
+    /// Looks at some segments for one to compact, going on where the last look stopped.
+    pub(super) fn search(&mut self, circle: &mut Circle, cost_max: usize) -> Search {
+        let count = self.small.sealed.len() + self.main.sealed.len();
+        let (dead_len, spare_count) = (self.dead_len(), self.spares.len());
+        if circle.vain_count >= count {
+            let step_len = (self.segment_len() as u64 / 4).max(circle.dead_len / 16);
+            if spare_count <= circle.spare_count && dead_len.abs_diff(circle.dead_len) < step_len {
+                return Search::InVain;
+            }
+            circle.vain_count = 0;
         }
-        let found = self.compactable(COST_MAX);
-        self.fruitless_below_len = if found.is_some() { 0 } else { dead_len + step_len };
-        found
+        if circle.vain_count == 0 {
+            (circle.dead_len, circle.spare_count) = (dead_len, spare_count);
+        }
+        if let Some(loose) = self.compactable(cost_max) {
+            circle.vain_count = 0;
+            return Search::Found(loose);
+        }
+        circle.vain_count += CANDIDATES_MAX;
+        if circle.vain_count < count { Search::Unfinished } else { Search::InVain }
     }
 
     /// Whether so much is dead here that moving together what lives comes before evicting.
@@ -199,8 +234,9 @@ impl Shard {
     }
 
     /// The segment of some that is compacted at the least cost for each byte that it brings, if that is so much at
-    /// most, and what lives has where to go. Not the one that is being given up.
-    pub(super) fn compactable(&mut self, cost_max: usize) -> Option<Loose> {
+    /// most, and what lives has where to go. Not the one that is being given up. Where there is none, the first one of a
+    /// run that is worth it as a whole.
+    fn compactable(&mut self, cost_max: usize) -> Option<Loose> {
         let (small, main) = (&self.small.sealed, &self.main.sealed);
         let count = small.len() + main.len();
         let start = if count > CANDIDATES_MAX { self.compact_cursor % count } else { 0 };

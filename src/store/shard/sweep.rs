@@ -2,6 +2,7 @@
 
 use super::super::Moment;
 use super::super::segment::{Pool, Segment, seconds};
+use super::reclaim::Search;
 use super::{Place, Shard};
 
 /// Between two looks at the same segment, in seconds.
@@ -42,13 +43,18 @@ impl Shard {
         true
     }
 
-    /// Frees a segment that is half dead; whether there was one.
+    /// Frees a segment that is half dead; whether there may be another.
     fn tidy(&mut self, at: Moment, pool: &Pool) -> bool {
         if self.spares.is_empty() {
             self.spares.extend(pool.take());
         }
-        let Some(loose) = self.compactable(1) else {
-            return false;
+        let mut circle = std::mem::take(&mut self.tidy_circle);
+        let search = self.search(&mut circle, 1);
+        self.tidy_circle = circle;
+        let loose = match search {
+            Search::Found(loose) => loose,
+            Search::Unfinished => return true,
+            Search::InVain => return false,
         };
         let bytes = self.compact(loose, at, pool);
         self.publish_dead(pool);

@@ -320,3 +320,30 @@ fn room_between_long_records_is_used() {
         store.validate();
     }
 }
+
+/// In a shard of many segments, where only those at one place have dead items.
+#[test]
+fn what_is_dead_is_found_wherever_it_is() {
+    for (evictions, first_percent) in [(false, 75), (true, 75), (true, 10)] {
+        let store = Store::new(&StoreConfig { evictions, ..log(16 << 20, 1) });
+        let bytes = [7; 500];
+        let mut count = 0_u64;
+        while living_percent(&store) < 97
+            && set(&store, &count.to_le_bytes(), &bytes, at(0)) == Stored::Stored
+        {
+            count += 1;
+        }
+        let before = store.stats(at(0)).evictions;
+        for number in count * first_percent / 100..count * (first_percent + 20) / 100 {
+            store.delete(store.key(&number.to_le_bytes()), at(0));
+        }
+        for number in count.. {
+            if living_percent(&store) >= 88 {
+                break;
+            }
+            assert_eq!(set(&store, &number.to_le_bytes(), &bytes, at(0)), Stored::Stored);
+            assert_eq!(store.stats(at(0)).evictions, before, "{} % live", living_percent(&store));
+        }
+        store.validate();
+    }
+}
