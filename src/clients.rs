@@ -61,6 +61,11 @@ impl Client {
         State::ALL[usize::from(self.state.load(Relaxed))]
     }
 
+    /// Whether it holds a part of a request, or replies that the client has not taken.
+    pub fn is_busy(&self) -> bool {
+        self.read_buf_bytes.load(Relaxed) > 0 || self.response_bytes.load(Relaxed) > 0
+    }
+
     /// Says what it is doing.
     pub fn set_state(&self, state: State) {
         self.state.store(state as u8, Relaxed);
@@ -103,6 +108,11 @@ impl Clients {
         });
         self.by_fd.insert(fd, Arc::clone(&client));
         Guest { clients: Arc::clone(self), client }
+    }
+
+    /// Whether any connection holds a part of a request, or replies.
+    pub fn any_busy(&self) -> bool {
+        self.by_fd.iter().any(|row| row.value().is_busy())
     }
 
     /// The connections as they are now, by socket number.

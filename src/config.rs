@@ -32,6 +32,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const COMPATIBLE_VERSION: &str = "1.6.45";
 
 /// The environment variable that names [`Config::port_file`].
+/// In seconds.
+const DRAIN_TIMEOUT_S: u32 = 5;
 const PORT_FILE_VARIABLE: &str = "MEMCACHED_PORT_FILENAME";
 
 const BYTES_PER_MB: u64 = 1 << 20;
@@ -161,6 +163,9 @@ pub struct Config {
     pub protocol: Protocol,
     /// `-o eviction`: which items go first. Default S3-FIFO.
     pub eviction: Eviction,
+    /// `-o drain_timeout`: how long a stopping server waits for requests that are on their way and replies
+    /// that are not taken, in seconds, 0 to 3,600. Default 5.
+    pub drain_timeout_s: u32,
     /// `-o idle_timeout`: how long a connection may be silent before it is closed, in seconds,
     /// 0 to 2,147,483,647; 0 is for ever. Default 0.
     pub idle_timeout_s: u32,
@@ -268,6 +273,7 @@ impl Config {
             detail_enabled: options.prefix_delimiter.is_some(),
             protocol: options.protocol,
             eviction: Eviction::S3Fifo,
+            drain_timeout_s: DRAIN_TIMEOUT_S,
             idle_timeout_s: 0,
             maxconns_fast: true,
             lock_memory: options.lock_memory,
@@ -279,6 +285,7 @@ impl Config {
         for extended in options.extended.into_iter().flat_map(|list| list.0) {
             match extended {
                 Extended::Eviction(eviction) => config.eviction = eviction,
+                Extended::DrainTimeout(seconds) => config.drain_timeout_s = seconds,
                 Extended::IdleTimeout(seconds) => config.idle_timeout_s = seconds,
                 Extended::MaxconnsFast(fast) => config.maxconns_fast = fast,
                 Extended::WithoutEffect(_) => {}
@@ -375,6 +382,7 @@ mod tests {
             detail_enabled: false,
             protocol: Protocol::Auto,
             eviction: Eviction::S3Fifo,
+            drain_timeout_s: 5,
             idle_timeout_s: 0,
             maxconns_fast: true,
             lock_memory: false,
@@ -417,6 +425,9 @@ mod tests {
             (&[&["-B", "auto"]], |_| {}),
             (&[&["-o", "eviction=lfu"], &["-o", "eviction=lru,eviction=lfu"]], |c| {
                 c.eviction = Eviction::Lfu;
+            }),
+            (&[&["-o", "drain_timeout=9"]], |c| {
+                c.drain_timeout_s = 9;
             }),
             (&[&["-o", "idle_timeout=9"], &["--extended=idle_timeout=9"]], |c| {
                 c.idle_timeout_s = 9;

@@ -12,7 +12,7 @@ pub mod burst;
 
 use crate::clients::{Guest, State};
 use crate::command::Context;
-use crate::instance::Instance;
+use crate::instance::{Instance, Phase};
 use crate::stats::Counters;
 use burst::{Next, Session};
 use bytes::{Buf, Bytes, BytesMut};
@@ -167,7 +167,11 @@ impl Connection {
             self.set_reading();
             let mut room = ReadBuf::new(input);
             room.put_slice(&self.input);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut room);
+            if read.is_pending() && self.input.is_empty() && self.is_draining() {
+                return Poll::Ready(Ok(Turn::Quit));
+            }
+            ready!(read)?;
             let input = room.filled();
             let len = input.len() - self.input.len();
             if len == 0 {
@@ -273,6 +277,11 @@ impl Connection {
         self.unsent = Bytes::new();
         self.guest.response_bytes.store(0, Relaxed);
         Ok(())
+    }
+
+    /// Whether the connection is to end as soon as nothing more comes.
+    fn is_draining(&self) -> bool {
+        *self.instance.phase.borrow() != Phase::Serving
     }
 
     fn set_reading(&self) {

@@ -15,6 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 
+/// How far a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It takes new connections.
+    Serving,
+    /// It answers what is on its way, and takes no new connections.
+    Draining,
+    /// All threads end.
+    Over,
+}
+
 /// What the threads of a server share.
 #[derive(Debug)]
 pub struct Instance {
@@ -38,8 +49,8 @@ pub struct Instance {
     pub listeners: Vec<(RawFd, SocketAddr)>,
     /// Whether connections are accepted; written by the acceptor.
     pub accepting: AtomicBool,
-    /// True once the server is to stop.
-    pub stop: watch::Sender<bool>,
+    /// Whether the server is to go on.
+    pub phase: watch::Sender<Phase>,
     /// The sums at the last `stats reset`.
     reset: Mutex<(Totals, StoreStats)>,
 }
@@ -74,7 +85,7 @@ impl Instance {
             counters: (0..=config.threads).map(|_| Counters::default()).collect(),
             listeners,
             accepting: AtomicBool::new(true),
-            stop: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Serving),
             reset: Mutex::default(),
             config,
         }
@@ -104,8 +115,17 @@ impl Instance {
         self.prefixes.clear();
     }
 
-    /// Asks all threads to stop.
+    /// Asks for an end: what is on its way is still answered.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        self.enter(Phase::Draining);
+    }
+
+    /// Goes on to a later phase.
+    pub fn enter(&self, later: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let is_later = later > *phase;
+            *phase = later.max(*phase);
+            is_later
+        });
     }
 }

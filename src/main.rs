@@ -48,7 +48,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     }
     let event_loop = server::event_loop().map_err(|error| format!("cannot start: {error}"))?;
     // Before there is a file that a signal would leave behind.
-    let signals = {
+    let mut signals = {
         let _entered = event_loop.enter();
         Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?
     };
@@ -60,7 +60,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         process::write_port_file(path, &addrs).map_err(|error| error.to_string())?;
     }
     let instance = Arc::new(Instance::new(config, log, bound));
-    server::run(&event_loop, &instance, listeners, signals.wait_for_stop())
+    server::run(&event_loop, &instance, listeners, async || signals.wait_for_stop().await)
         .map_err(|error| format!("cannot serve: {error}"))?;
     drop(pid_file);
     tracing::info!("stopped");
@@ -130,7 +130,7 @@ impl Signals {
         })
     }
 
-    async fn wait_for_stop(mut self) {
+    async fn wait_for_stop(&mut self) {
         let name = std::future::poll_fn(|cx| {
             let mut stop = self.stop.iter_mut();
             let came =

@@ -7,7 +7,7 @@
 
 use crate::config::{Config, Listen, VERSION};
 use crate::connection::{Connection, linger};
-use crate::instance::Instance;
+use crate::instance::{Instance, Phase};
 use larder_protocol::Reject;
 use socket2::{Domain, Socket, Type};
 use std::future::Future;
@@ -33,6 +33,8 @@ const OTHER_FDS: u64 = REFUSED_COUNT_MAX as u64 + 32;
 const FDS_PER_THREAD: u64 = 4;
 /// How long the store is left to itself.
 const MAINTENANCE_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at what is on its way, when it is to end.
+const DRAIN_PAUSE: Duration = Duration::from_millis(10);
 /// How long accepting rests after it failed, out of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -116,28 +118,31 @@ struct Worker {
     open: AtomicUsize,
 }
 
-/// Serves until the instance is told to stop, or `shutdown` ends. `acceptor` is the calling thread's.
+/// Serves until the instance is told to stop, or `stop_asked` ends: then answers what is on its way, but only until
+/// that ends again. `acceptor` is the calling thread's.
 pub fn run(
     acceptor: &Runtime,
     instance: &Arc<Instance>,
     listeners: Vec<std::net::TcpListener>,
-    shutdown: impl Future<Output = ()>,
+    mut stop_asked: impl AsyncFnMut(),
 ) -> io::Result<()> {
     let mut workers = Vec::new();
     let mut threads = Vec::new();
     for index in 0..instance.config.threads {
         let event_loop = event_loop()?;
         workers.push(Worker { event_loop: event_loop.handle().clone(), open: AtomicUsize::new(0) });
-        let mut stop = instance.stop.subscribe();
+        let mut phase = instance.phase.subscribe();
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         threads.push(thread.spawn(move || {
             // An error means that nobody can say stop any more.
-            let _ = event_loop.block_on(stop.wait_for(|stop| *stop));
+            let _ = event_loop.block_on(phase.wait_for(|phase| *phase == Phase::Over));
         })?);
     }
     threads.push(spawn_maintenance(instance)?);
-    let outcome = acceptor.block_on(accept_all(instance, listeners, workers.into(), shutdown));
+    let outcome = acceptor.block_on(accept_all(instance, listeners, workers.into(), stop_asked()));
     instance.stop();
+    acceptor.block_on(drain(instance, stop_asked()));
+    instance.enter(Phase::Over);
     for thread in threads {
         // A worker that panicked has said so already.
         let _ = thread.join();
@@ -151,8 +156,9 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
     let instance = Arc::clone(instance);
     std::thread::Builder::new().name("maintenance".to_owned()).spawn(move || {
         event_loop.block_on(async {
-            let mut stop = instance.stop.subscribe();
-            while timeout(MAINTENANCE_PAUSE, stop.wait_for(|stop| *stop)).await.is_err() {
+            let mut phase = instance.phase.subscribe();
+            let mut is_over = async || phase.wait_for(|phase| *phase == Phase::Over).await.is_ok();
+            while timeout(MAINTENANCE_PAUSE, is_over()).await.is_err() {
                 instance.store.maintain(instance.clock.now());
             }
         });
@@ -169,7 +175,7 @@ async fn accept_all(
     instance: &Arc<Instance>,
     listeners: Vec<std::net::TcpListener>,
     workers: Arc<[Worker]>,
-    shutdown: impl Future<Output = ()>,
+    stop_asked: impl Future<Output = ()>,
 ) -> io::Result<()> {
     instance.acceptor_counters().total_connections.add(listeners.len() as u64);
     let listeners: io::Result<Vec<TcpListener>> =
@@ -184,15 +190,39 @@ async fn accept_all(
     };
     let accepting = tokio::spawn(acceptor.run());
     announce(instance);
-    let mut stop = instance.stop.subscribe();
+    let mut phase = instance.phase.subscribe();
     tokio::select! {
-        () = shutdown => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = stop_asked => {}
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
     }
     // Closes the listeners, so that the next server can have the port. It ends by being cancelled.
     accepting.abort();
     let _ = accepting.await;
     Ok(())
+}
+
+/// Waits until all that is on its way is answered, for as long as the configuration says, or until `stop_asked` ends.
+async fn drain(instance: &Instance, stop_asked: impl Future<Output = ()>) {
+    let limit = Duration::from_secs(u64::from(instance.config.drain_timeout_s));
+    if limit.is_zero() {
+        return;
+    }
+    let is_quiet = async {
+        let mut read_len = None;
+        loop {
+            tokio::time::sleep(DRAIN_PAUSE).await;
+            let before = read_len.replace(instance.totals().bytes_read);
+            if before == read_len && !instance.clients.any_busy() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        waited = timeout(limit, is_quiet) => if waited.is_err() {
+            tracing::warn!("not all clients took their replies in {} s", limit.as_secs());
+        },
+        () = stop_asked => {}
+    }
 }
 
 fn announce(instance: &Instance) {

@@ -9,12 +9,16 @@ use super::value::{decimal, digits};
 
 /// The largest number of seconds that `idle_timeout` takes.
 const IDLE_TIMEOUT_MAX_S: u32 = 2_147_483_647;
+/// The largest number of seconds that `drain_timeout` takes: an hour.
+const DRAIN_TIMEOUT_MAX_S: u32 = 3600;
 
 /// One sub-option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Extended {
     /// `eviction`: who goes first.
     Eviction(Eviction),
+    /// `drain_timeout`, in seconds.
+    DrainTimeout(u32),
     /// `idle_timeout`, in seconds; 0 is for ever.
     IdleTimeout(u32),
     /// `maxconns_fast` or `no_maxconns_fast`.
@@ -100,6 +104,13 @@ pub(super) fn list(text: &str) -> Result<ExtendedList, String> {
     Ok(ExtendedList(items))
 }
 
+fn seconds(name: &str, value: Option<&str>, max: u32) -> Result<u32, String> {
+    value
+        .and_then(digits)
+        .filter(|seconds| *seconds <= max)
+        .ok_or_else(|| wrong_value(name, &format!("a number of seconds from 0 to {max}"), value))
+}
+
 fn extended(item: &str) -> Result<Extended, String> {
     let (name, value) = match item.split_once('=') {
         Some((name, value)) => (name, Some(value)),
@@ -110,14 +121,8 @@ fn extended(item: &str) -> Result<Extended, String> {
             .and_then(|name| Eviction::ALL.into_iter().find(|eviction| eviction.name() == name))
             .map(Extended::Eviction)
             .ok_or_else(|| wrong_value(name, "s3fifo, lru or lfu", value)),
-        "idle_timeout" => value
-            .and_then(digits)
-            .filter(|seconds| *seconds <= IDLE_TIMEOUT_MAX_S)
-            .map(Extended::IdleTimeout)
-            .ok_or_else(|| {
-                let expected = format!("a number of seconds from 0 to {IDLE_TIMEOUT_MAX_S}");
-                wrong_value(name, &expected, value)
-            }),
+        "drain_timeout" => seconds(name, value, DRAIN_TIMEOUT_MAX_S).map(Extended::DrainTimeout),
+        "idle_timeout" => seconds(name, value, IDLE_TIMEOUT_MAX_S).map(Extended::IdleTimeout),
         "maxconns_fast" | "no_maxconns_fast" => match value {
             None => Ok(Extended::MaxconnsFast(name == "maxconns_fast")),
             Some(value) => Err(needless_value(name, value)),
@@ -185,6 +190,8 @@ mod tests {
         assert_eq!(one("eviction=s3fifo"), Extended::Eviction(Eviction::S3Fifo));
         assert_eq!(one("eviction=lru"), Extended::Eviction(Eviction::Lru));
         assert_eq!(one("eviction=lfu"), Extended::Eviction(Eviction::Lfu));
+        assert_eq!(one("drain_timeout=0"), Extended::DrainTimeout(0));
+        assert_eq!(one("drain_timeout=3600"), Extended::DrainTimeout(3600));
         assert_eq!(one("idle_timeout=0"), Extended::IdleTimeout(0));
         assert_eq!(one("idle_timeout=2147483647"), Extended::IdleTimeout(2_147_483_647));
         assert_eq!(one("maxconns_fast"), Extended::MaxconnsFast(true));
@@ -266,6 +273,10 @@ mod tests {
             (",", "-o/--extended takes a list of options with commas between them, not ','"),
             ("eviction=LRU", "-o eviction takes s3fifo, lru or lfu, not 'LRU'"),
             ("eviction", "-o eviction takes s3fifo, lru or lfu behind a '=', not nothing"),
+            (
+                "drain_timeout=3601",
+                "-o drain_timeout takes a number of seconds from 0 to 3600, not '3601'",
+            ),
             (
                 "idle_timeout=2147483648",
                 "-o idle_timeout takes a number of seconds from 0 to 2147483647, not '2147483648'",

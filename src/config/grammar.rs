@@ -38,6 +38,8 @@ or a list of these with commas; repeatable";
 
 const EXTENDED_HELP: &str = "\
 More options, with commas between them:
+drain_timeout=SECONDS when stopping, wait so long for open requests
+                      [default: 5]
 eviction=POLICY       which items go first: s3fifo, lru, lfu
 idle_timeout=SECONDS  close a connection that is silent so long
                       [default: 0, never]

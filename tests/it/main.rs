@@ -10,6 +10,7 @@ mod abuse;
 mod client;
 mod clients;
 mod connections;
+mod drain;
 mod memory;
 mod options;
 mod policies;
