@@ -38,7 +38,7 @@ pub enum Flow {
 
 /// Carries out a request and appends its reply to `out`.
 ///
-/// A get is begun here only: its keys are answered by [`retrieve::key`], one at a time.
+/// Of a get there is nothing to do here: its keys are answered by [`retrieve::key`], one at a time.
 pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, out: &mut Vec<u8>) -> Flow {
     match request {
         Request::Retrieve(_) => {}

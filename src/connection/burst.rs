@@ -14,8 +14,10 @@ use memchr::memchr;
 pub const REPLY_LEN_MAX: usize = 64 * 1024;
 /// The first byte of every binary request, and of no text command.
 const BINARY_MAGIC: u8 = 0x80;
-/// So many things are parsed before the first of them is carried out: a get of one key is two.
+/// So many things at most are parsed before the first of them is carried out: a get of one key is two.
 const TASK_COUNT_MAX: usize = 64;
+/// So many at least.
+const TASK_COUNT_MIN: usize = 2;
 /// With fewer keys, asking the memory in advance takes longer than waiting for it.
 const PREFETCHED_MIN: usize = 2;
 /// As much of a request as a log line shows.
@@ -29,6 +31,9 @@ pub struct Session {
     fresh: bool,
     /// So far the lines of the input are logged. Some may be parsed again, when replies had to be sent before them.
     logged_len: usize,
+    /// So many things are parsed before the first of them is carried out: few after replies had to be sent in between,
+    /// since what follows is parsed again then.
+    task_count_max: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +79,12 @@ pub enum Next {
 
 impl Default for Session {
     fn default() -> Self {
-        Self { position: Position::Request, fresh: true, logged_len: 0 }
+        Self {
+            position: Position::Request,
+            fresh: true,
+            logged_len: 0,
+            task_count_max: TASK_COUNT_MAX,
+        }
     }
 }
 
@@ -129,7 +139,7 @@ impl Session {
         let mut group = Group { tasks: ArrayVec::new(), end: start, next: None };
         let mut keys = ArrayVec::<_, TASK_COUNT_MAX>::new();
         let mut is_complete = false;
-        while group.next.is_none() && !is_complete && !group.tasks.is_full() {
+        while group.next.is_none() && !is_complete && group.tasks.len() < self.task_count_max {
             let rest = &input[group.end..];
             let (start, position) = (group.end, self.position);
             let step = match position {
@@ -180,6 +190,7 @@ impl Session {
         for task in &group.tasks {
             if out.len() >= REPLY_LEN_MAX {
                 self.position = task.position;
+                self.task_count_max = TASK_COUNT_MIN;
                 return (task.start, Some(Next::Flush));
             }
             match task.todo {
@@ -195,6 +206,7 @@ impl Session {
                 },
             }
         }
+        self.task_count_max = (self.task_count_max * 2).min(TASK_COUNT_MAX);
         (group.end, group.next)
     }
 

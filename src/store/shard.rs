@@ -310,7 +310,8 @@ impl Shard {
         Ok(found)
     }
 
-    /// As below, of an item in its parts: what a get finds stays in registers as long as nobody wants its address.
+    /// Forgets an item that a get found dead. In its parts: what a get finds stays in registers as long as nobody
+    /// wants the address of all of it.
     #[cold]
     fn drop_dead(&mut self, hash: u64, slot: SlotAt, place: Place, layout: Layout, pool: &Pool) {
         self.drop_item(Found { hash, slot, mark: 0, place, layout }, pool);
