@@ -236,10 +236,11 @@ impl Pair {
                 self.settle(0..=0, len)
             }
             (Err(Miss::Absent), true) => {
-                // Evicted for its own new deadline, or given up.
                 self.model.remove(&number);
+                let evictions = self.before.evictions;
                 self.settle(-1..=0, len)?;
-                self.check_refusal(len)
+                // Evicted for its own new deadline, or given up.
+                if self.before.evictions > evictions { Ok(()) } else { self.check_refusal(len) }
             }
             (Err(Miss::Absent), false) => self.settle(0..=0, 0),
             (outcome, _) => {
