@@ -193,10 +193,10 @@ impl Session {
                 self.task_count_max = TASK_COUNT_MIN;
                 return (task.start, Some(Next::Flush));
             }
-            match task.todo {
-                Todo::Key(retrieve, key) => command::retrieve::key(cx, &retrieve, key, out),
+            match &task.todo {
+                Todo::Key(retrieve, key) => command::retrieve::key(cx, retrieve, *key, out),
                 Todo::Line(line) => out.extend_from_slice(line),
-                Todo::Request(request) => match command::execute(cx, request, out) {
+                Todo::Request(request) => match command::execute(cx, *request, out) {
                     Flow::Continue => {}
                     Flow::Close => return (group.end, Some(Next::Quit)),
                     Flow::DumpPrefixes => {

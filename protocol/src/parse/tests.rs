@@ -49,7 +49,7 @@ fn storage_commands() {
         ("cas k 0 0 2 9 noreply\r\nxy\r\n", stored(StoreVerb::Cas(9), 0, 0, true)),
     ];
     for (line, expected) in cases {
-        assert_eq!(whole(line), expected, "{line:?}");
+        assert_eq!(whole(line), *expected, "{line:?}");
     }
 }
 
@@ -59,11 +59,11 @@ fn other_commands() {
     let long_delete = format!("delete {longest}\r\n");
     let incr = |delta, noreply| Request::Arithmetic {
         verb: ArithmeticVerb::Incr,
-        key: b"k",
+        key: &b"k"[..],
         delta,
         noreply,
     };
-    let cases = [
+    let cases: &[(&str, Request<'_>)] = &[
         ("delete k\r\n", Request::Delete { key: b"k", noreply: false }),
         ("delete k 5\n", Request::Delete { key: b"k", noreply: false }),
         ("delete k 0 noreply\r\n", Request::Delete { key: b"k", noreply: true }),
@@ -229,7 +229,8 @@ fn the_item_size_limit_has_two_sides() {
     assert!(matches!(at(1_048_516, 0), Parsed::NeedMore { .. }));
     assert!(matches!(at(1_048_512, 1), Parsed::NeedMore { .. }));
     for (value_len, flags, head_len) in [(1_048_517, 0, 19), (1_048_513, 1, 19)] {
-        let request = Request::StoreTooLarge { verb: StoreVerb::Set, key: b"k", noreply: false };
+        let request =
+            Request::StoreTooLarge { verb: StoreVerb::Set, key: &b"k"[..], noreply: false };
         let consumed = head_len + value_len + 2;
         assert_eq!(at(value_len, flags), Parsed::Request { request, consumed });
     }
