@@ -34,6 +34,8 @@ const READ_LEN: usize = 64 * 1024;
 const ROOM_LEN_MAX: usize = 1 << 20;
 /// The replies' buffer of a thread is given back when it grew past this.
 const SMALL_OUT_LEN: usize = 2 << 20;
+/// As much is held back, in bytes, when others have their turn in the middle of a burst.
+const HELD_LEN_MAX: usize = 16 * 1024;
 /// Others have their turn when a client was sent so much, in bytes.
 const TURN_LEN_MAX: usize = 256 * 1024;
 /// How much is read, and for how long, from a client that was told that it is over.
@@ -70,6 +72,8 @@ pub struct Connection {
     input_allocated: usize,
     /// How long the input must be for another look at it.
     len_min: usize,
+    /// Replies that are sent with the next ones.
+    held: Bytes,
     /// Replies that the client has not taken.
     unsent: Bytes,
 }
@@ -99,6 +103,7 @@ impl Connection {
             input: BytesMut::new(),
             input_allocated: 0,
             len_min: 1,
+            held: Bytes::new(),
             unsent: Bytes::new(),
         }
     }
@@ -217,6 +222,7 @@ impl Connection {
     ) -> io::Result<(usize, Turn)> {
         self.guest.set_state(State::ParseCmd);
         let now = self.instance.clock.now();
+        out.extend_from_slice(&std::mem::take(&mut self.held));
         let (mut consumed, mut sent_len) = (0, 0);
         let turn = loop {
             let instance = &*self.instance;
@@ -225,6 +231,12 @@ impl Connection {
             consumed += progress.consumed;
             let next = progress.next;
             self.len_min = if let Next::Read { len_min } = next { len_min } else { 0 };
+            if next == Next::Yield && out.len() <= HELD_LEN_MAX {
+                // The rest of the burst goes on soon: its replies are worth one write.
+                self.held = Bytes::copy_from_slice(out);
+                out.clear();
+                break Turn::Yield;
+            }
             sent_len += out.len();
             self.send(cx, out)?;
             break match next {

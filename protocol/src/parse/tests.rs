@@ -49,7 +49,7 @@ fn storage_commands() {
         ("cas k 0 0 2 9 noreply\r\nxy\r\n", stored(StoreVerb::Cas(9), 0, 0, true)),
     ];
     for (line, expected) in cases {
-        assert_eq!(whole(line), *expected, "{line:?}");
+        assert_eq!(whole(line), expected, "{line:?}");
     }
 }
 
@@ -92,7 +92,7 @@ fn other_commands() {
         ("shutdown now\r\n", Request::Shutdown(None)),
     ];
     for (line, expected) in cases {
-        assert_eq!(whole(line), expected, "{line:?}");
+        assert_eq!(whole(line), *expected, "{line:?}");
     }
 }
 
