@@ -12,7 +12,7 @@ pub mod burst;
 
 use crate::clients::{Guest, State};
 use crate::command::Context;
-use crate::instance::{Instance, Phase};
+use crate::instance::Instance;
 use crate::stats::Counters;
 use burst::{Next, Session};
 use bytes::{Buf, Bytes, BytesMut};
@@ -172,11 +172,10 @@ impl Connection {
             self.set_reading();
             let mut room = ReadBuf::new(input);
             room.put_slice(&self.input);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut room);
-            if read.is_pending() && self.input.is_empty() && self.is_draining() {
-                return Poll::Ready(Ok(Turn::Quit));
-            }
-            ready!(read)?;
+            let is_draining = self.instance.is_draining();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            // All that was sent before the server was asked to end is read now, and the last to be answered.
+            let is_last = is_draining && room.remaining() > 0;
             let input = room.filled();
             let len = input.len() - self.input.len();
             if len == 0 {
@@ -192,7 +191,8 @@ impl Connection {
             self.input = BytesMut::from(&input[consumed..]);
             self.input_allocated = 0;
             self.note_input();
-            Poll::Ready(Ok(turn))
+            let is_done = turn == Turn::On && self.input.is_empty() && self.unsent.is_empty();
+            Poll::Ready(Ok(if is_last && is_done { Turn::Close } else { turn }))
         })
     }
 
@@ -289,11 +289,6 @@ impl Connection {
         self.unsent = Bytes::new();
         self.guest.response_bytes.store(0, Relaxed);
         Ok(())
-    }
-
-    /// Whether the connection is to end as soon as nothing more comes.
-    fn is_draining(&self) -> bool {
-        *self.instance.phase.borrow() != Phase::Serving
     }
 
     fn set_reading(&self) {

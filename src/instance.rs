@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 
 /// How far a server is.
@@ -51,6 +51,8 @@ pub struct Instance {
     pub accepting: AtomicBool,
     /// Whether the server is to go on.
     pub phase: watch::Sender<Phase>,
+    /// The same for who asks often: whether it is not serving any more.
+    is_draining: AtomicBool,
     /// The sums at the last `stats reset`.
     reset: Mutex<(Totals, StoreStats)>,
 }
@@ -86,6 +88,7 @@ impl Instance {
             listeners,
             accepting: AtomicBool::new(true),
             phase: watch::Sender::new(Phase::Serving),
+            is_draining: AtomicBool::new(false),
             reset: Mutex::default(),
             config,
         }
@@ -120,8 +123,14 @@ impl Instance {
         self.enter(Phase::Draining);
     }
 
+    /// Whether what is on its way is the last that is answered.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Relaxed)
+    }
+
     /// Goes on to a later phase.
     pub fn enter(&self, later: Phase) {
+        self.is_draining.store(later > Phase::Serving, Relaxed);
         self.phase.send_if_modified(|phase| {
             let is_later = later > *phase;
             *phase = later.max(*phase);

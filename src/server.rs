@@ -34,7 +34,7 @@ const FDS_PER_THREAD: u64 = 4;
 /// How long the store is left to itself.
 const MAINTENANCE_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks at what is on its way, when it is to end.
-const DRAIN_PAUSE: Duration = Duration::from_millis(10);
+const DRAIN_PAUSE: Duration = Duration::from_millis(2);
 /// How long accepting rests after it failed, out of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -139,9 +139,11 @@ pub fn run(
         })?);
     }
     threads.push(spawn_maintenance(instance)?);
-    let outcome = acceptor.block_on(accept_all(instance, listeners, workers.into(), stop_asked()));
+    let workers: Arc<[Worker]> = workers.into();
+    let outcome =
+        acceptor.block_on(accept_all(instance, listeners, Arc::clone(&workers), stop_asked()));
     instance.stop();
-    acceptor.block_on(drain(instance, stop_asked()));
+    acceptor.block_on(drain(instance, &workers, stop_asked()));
     instance.enter(Phase::Over);
     for thread in threads {
         // A worker that panicked has said so already.
@@ -202,7 +204,7 @@ async fn accept_all(
 }
 
 /// Waits until all that is on its way is answered, for as long as the configuration says, or until `stop_asked` ends.
-async fn drain(instance: &Instance, stop_asked: impl Future<Output = ()>) {
+async fn drain(instance: &Instance, workers: &[Worker], stop_asked: impl Future<Output = ()>) {
     let limit = Duration::from_secs(u64::from(instance.config.drain_timeout_s));
     if limit.is_zero() {
         return;
@@ -210,7 +212,10 @@ async fn drain(instance: &Instance, stop_asked: impl Future<Output = ()>) {
     let is_quiet = async {
         let mut read_len = None;
         loop {
-            tokio::time::sleep(DRAIN_PAUSE).await;
+            for worker in workers {
+                // Its event loop has seen then what had come before. One that panicked sees nothing any more.
+                let _ = worker.event_loop.spawn(tokio::time::sleep(DRAIN_PAUSE)).await;
+            }
             let before = read_len.replace(instance.totals().bytes_read);
             if before == read_len && !instance.clients.any_busy() {
                 break;

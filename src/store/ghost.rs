@@ -71,7 +71,7 @@ impl Ghost {
             if !pool.reserve(STEP_BYTES) {
                 return;
             }
-            if !self.table.lines.ensure(count) {
+            if !pool.ensure_line(&self.table.lines, count) {
                 pool.release(STEP_BYTES);
                 return;
             }

@@ -99,7 +99,7 @@ impl Buckets {
             if !pool.reserve(STEP_BYTES) {
                 return None;
             }
-            if !self.lines.ensure(count) {
+            if !pool.ensure_line(&self.lines, count) {
                 pool.release(STEP_BYTES);
                 return None;
             }

@@ -74,6 +74,12 @@ impl Lines {
         }
     }
 
+    /// Bytes that [`Self::ensure`] would allocate.
+    pub(super) fn missing_len(&self, index: usize) -> usize {
+        let (row, _) = row_of(index);
+        if self.rows[row].get().is_some() { 0 } else { (FIRST_ROW_LEN << row) * size_of::<Line>() }
+    }
+
     /// Makes the row of an index be there; false where the system has no memory for it.
     pub(super) fn ensure(&self, index: usize) -> bool {
         let (row, _) = row_of(index);
@@ -134,7 +140,10 @@ mod tests {
     fn lines_stay_where_they_are_while_it_grows() {
         let lines = Lines::default();
         assert!(lines.try_get(0).is_none());
+        assert_eq!(lines.missing_len(0), FIRST_ROW_LEN * size_of::<Line>());
         assert!(lines.ensure(0));
+        assert_eq!(lines.missing_len(FIRST_ROW_LEN - 1), 0);
+        assert_eq!(lines.missing_len(FIRST_ROW_LEN), 2 * FIRST_ROW_LEN * size_of::<Line>());
         let first: *const Line = lines.get(0);
         assert_eq!(first.addr() % size_of::<Line>(), 0, "a line is a line of the cache");
         for index in 0..5_000 {

@@ -3,7 +3,7 @@
 //! INVARIANT: the pool's budget is charged for every segment that exists, wherever it is.
 
 use super::budget::Budget;
-use super::lines::Line;
+use super::lines::{Line, Lines};
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -76,41 +76,40 @@ const OVERHEAD: u64 = size_of::<Segment>() as u64 + 24;
 
 /// What the system must have beside the segments, for small allocations, in bytes.
 const RESERVE_LEN: usize = 4 << 20;
-/// After so many bytes of new segments, that is looked at again.
+/// What is shorter is a small allocation, in bytes.
+const SMALL_LEN: usize = 64 << 10;
+/// After so many bytes that were asked for, that is looked at again.
 const PROBE_LEN: usize = 1 << 20;
 /// With more dead bytes than this fraction of the limit, nothing living is evicted.
 pub(super) const DEAD_FRACTION: u64 = 50;
 
 /// Memory of the system that is kept for small allocations, which nobody could do without. Where there is none beside
-/// it for a segment, it is given up, and the system is asked for no segment any more.
+/// it for the store, it is given up, and the store asks the system for nothing any more.
 #[derive(Debug)]
 struct Reserve {
     /// Never written, so it takes addresses and no memory. Mapped rather than allocated: freeing a long allocation would
     /// make the C library keep others of that length.
     kept: Option<MmapMut>,
-    /// Segments since it was last seen that there is as much beside it.
-    segment_count: usize,
-    segment_count_max: usize,
+    /// Bytes that were asked for since it was last seen that there is as much beside it.
+    asked_len: usize,
 }
 
 impl Reserve {
-    fn new(segment_len: usize) -> Self {
-        let kept = MmapMut::map_anon(RESERVE_LEN).ok();
-        Self { kept, segment_count: 0, segment_count_max: PROBE_LEN / segment_len }
+    fn new() -> Self {
+        Self { kept: MmapMut::map_anon(RESERVE_LEN).ok(), asked_len: 0 }
     }
 
-    /// A segment that the system had memory for.
-    fn allocate(&mut self, segment_len: usize) -> Option<Box<[u8]>> {
+    fn ask_system<T>(&mut self, len: usize, allocate: impl FnOnce() -> Option<T>) -> Option<T> {
         self.kept.as_ref()?;
-        let bytes = bytemuck::allocation::try_zeroed_slice_box(segment_len).ok();
-        self.segment_count += 1;
-        let is_due = self.segment_count >= self.segment_count_max;
-        if bytes.is_none() || is_due && MmapMut::map_anon(RESERVE_LEN).is_err() {
+        let allocated = allocate();
+        self.asked_len += len;
+        let is_due = self.asked_len >= PROBE_LEN;
+        if allocated.is_none() || is_due && MmapMut::map_anon(RESERVE_LEN).is_err() {
             self.kept = None;
         } else if is_due {
-            self.segment_count = 0;
+            self.asked_len = 0;
         }
-        bytes
+        allocated
     }
 }
 
@@ -134,7 +133,7 @@ impl Pool {
             segment_len,
             free: Mutex::default(),
             free_count: AtomicU64::new(0),
-            reserve: Mutex::new(Reserve::new(segment_len)),
+            reserve: Mutex::new(Reserve::new()),
             dead: (0..shard_count).map(|_| Line::default()).collect(),
         }
     }
@@ -166,11 +165,27 @@ impl Pool {
         if !self.budget.reserve(self.charge(1)) {
             return None;
         }
-        let bytes = self.reserve.lock().allocate(self.segment_len);
+        let bytes = self.ask_system(self.segment_len, || {
+            bytemuck::allocation::try_zeroed_slice_box(self.segment_len).ok()
+        });
         if bytes.is_none() {
             self.budget.release(self.charge(1));
         }
         bytes
+    }
+
+    /// Makes a line of a table be there, where the system has memory for it.
+    pub(super) fn ensure_line(&self, lines: &Lines, index: usize) -> bool {
+        let len = lines.missing_len(index);
+        if len < SMALL_LEN {
+            return lines.ensure(index);
+        }
+        self.ask_system(len, || lines.ensure(index).then_some(())).is_some()
+    }
+
+    /// Lets `allocate` ask the system for so many bytes, unless it has none beside what small allocations need.
+    fn ask_system<T>(&self, len: usize, allocate: impl FnOnce() -> Option<T>) -> Option<T> {
+        self.reserve.lock().ask_system(len, allocate)
     }
 
     /// Gives a segment back, for any shard to take.
