@@ -96,7 +96,13 @@ impl<'a, K> Request<'a, K> {
             | Self::Delete { key, .. }
             | Self::Arithmetic { key, .. }
             | Self::Touch { key, .. } => Some(*key),
-            _ => None,
+            Self::Retrieve(_)
+            | Self::FlushAll { .. }
+            | Self::Version
+            | Self::Verbosity { .. }
+            | Self::Stats(_)
+            | Self::Shutdown(_)
+            | Self::Quit => None,
         }
     }
 

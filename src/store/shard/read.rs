@@ -1,0 +1,178 @@
+//! How an item is found and read.
+
+use super::super::exptime::Deadline;
+use super::super::index::SlotAt;
+use super::super::item::{self, Layout};
+use super::super::large::Body;
+use super::super::segment::{Pool, Purse};
+use super::super::value::Value;
+use super::super::{ItemView, Key, Miss, Moment, NoRoom};
+use super::{Found, Place, Shard};
+
+impl Shard {
+    /// The client's bytes of an item, wherever they are kept.
+    #[inline]
+    pub(super) fn value(&self, place: Place, layout: Layout) -> Value<'_> {
+        let bytes = self.bytes(place);
+        if layout.is_plain() && layout.len() <= bytes.len() {
+            return Value::whole(&bytes[layout.front_len()..layout.len()]);
+        }
+        let rest_len = layout.len().saturating_sub(bytes.len());
+        let front = &bytes[layout.front_len()..layout.len() - rest_len];
+        let rest = if rest_len > 0 {
+            &self.segment(self.next_of(place.segment)).bytes[..rest_len]
+        } else {
+            &[]
+        };
+        match layout.body(bytes) {
+            None => Value { rest, ..Value::whole(front) },
+            Some(number) => {
+                let Body { segments, len } = self.bodies.get(number);
+                Value { body: segments, body_len: *len, front, rest }
+            }
+        }
+    }
+
+    /// The number of the segment in which the last record of one goes on.
+    pub(super) fn next_of(&self, number: usize) -> usize {
+        self.segment(number).next.get().expect("a record that goes on has where to")
+    }
+
+    /// The item of a place, if the index points to it; else what is there is dead.
+    pub(super) fn item_at(&self, place: Place, layout: Layout, hash: u64) -> Option<Found> {
+        let location = self.location(place);
+        let is_it = |found| (found == location).then_some(());
+        let (slot, mark, ()) = self.index.look_up(hash, is_it)?;
+        Some(Found { hash, slot, mark, place, layout })
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as below")]
+    pub(super) fn find(&self, key: Key<'_>) -> Option<Found> {
+        let (slot, mark, (place, layout)) = self.index.look_up(key.hash, |location| {
+            let place = self.place(location);
+            let bytes = self.bytes(place);
+            let layout = self.format.parse(bytes);
+            (layout.key(bytes) == key.bytes).then_some((place, layout))
+        })?;
+        Some(Found { hash: key.hash, slot, mark, place, layout })
+    }
+
+    /// The item of a key if it lives; a dead one is removed.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a tenth of what a get costs is handing over what was found"
+    )]
+    pub(super) fn find_living(
+        &mut self,
+        key: Key<'_>,
+        at: Moment,
+        pool: &Pool,
+    ) -> Result<Found, Miss> {
+        let found = self.find(key).ok_or(Miss::Absent)?;
+        let segment = self.segment(found.place.segment);
+        if segment.generation < at.generation {
+            self.drop_dead(found.hash, found.slot, found.place, found.layout, pool);
+            return Err(Miss::Flushed);
+        }
+        if found.layout.deadline(&segment.bytes[found.place.at..]).is_due(at.now) {
+            self.drop_dead(found.hash, found.slot, found.place, found.layout, pool);
+            return Err(Miss::Expired);
+        }
+        Ok(found)
+    }
+
+    /// Forgets an item that a get found dead. In its parts: what a get finds stays in registers as long as nobody
+    /// wants the address of all of it.
+    #[cold]
+    pub(super) fn drop_dead(
+        &mut self,
+        hash: u64,
+        slot: SlotAt,
+        place: Place,
+        layout: Layout,
+        pool: &Pool,
+    ) {
+        self.drop_item(Found { hash, slot, mark: 0, place, layout }, pool);
+    }
+
+    /// Forgets an item.
+    pub(super) fn drop_item(&mut self, found: Found, pool: &Pool) {
+        self.index.remove(found.hash, found.slot);
+        let extent = self.extent(found.layout, self.bytes(found.place));
+        self.bury(found.place, extent, pool);
+    }
+
+    /// Notes a use of an item that a policy is to know of.
+    #[inline]
+    pub(super) fn count_use(&mut self, found: Found) {
+        let mark = self.policy.hit(found.mark, self.clock);
+        if mark != found.mark {
+            self.index.set_mark(found.slot, mark);
+        }
+    }
+
+    /// Notes that the value of an item was changed where it is.
+    pub(super) fn note_write(&mut self, found: Found, cas_unique: u64, at: Moment) {
+        self.count_use(found);
+        let format = self.format;
+        let bytes = self.bytes_mut(found.place);
+        format.set_cas_unique(bytes, cas_unique);
+        item::set_accessed(bytes, at.now.ms);
+    }
+
+    /// Hands a living item to `read`.
+    #[inline]
+    pub(in crate::store) fn get<R>(
+        &mut self,
+        key: Key<'_>,
+        at: Moment,
+        pool: &Pool,
+        read: impl FnOnce(ItemView<'_>) -> R,
+    ) -> Result<R, Miss> {
+        let found = self.find_living(key, at, pool)?;
+        Ok(self.read(found, at, read))
+    }
+
+    /// Hands a living item to `read`, which is taken, and gives it a new deadline.
+    pub(in crate::store) fn get_and_touch<R>(
+        &mut self,
+        key: Key<'_>,
+        deadline: Deadline,
+        read: &mut Option<impl FnOnce(ItemView<'_>) -> R>,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Result<R, Miss>, NoRoom> {
+        let found = match self.find_living(key, at, purse.pool) {
+            Ok(found) => found,
+            Err(miss) => return Ok(Err(miss)),
+        };
+        let found = if found.layout.set_deadline(self.bytes_mut(found.place), deadline) {
+            self.note_deadline(found.place, deadline);
+            found
+        } else {
+            match self.rewrite(key, found, deadline, at, purse)? {
+                Some(found) => found,
+                None => return Ok(Err(Miss::Absent)),
+            }
+        };
+        let read = read.take().expect("an operation succeeds once");
+        Ok(Ok(self.read(found, at, read)))
+    }
+
+    #[inline]
+    pub(super) fn read<R>(
+        &mut self,
+        found: Found,
+        at: Moment,
+        read: impl FnOnce(ItemView<'_>) -> R,
+    ) -> R {
+        self.count_use(found);
+        item::set_fetched(self.bytes_mut(found.place), at.now.ms);
+        let bytes = self.bytes(found.place);
+        let value = self.value(found.place, found.layout);
+        let cas_unique = self.format.cas_unique(bytes);
+        read(ItemView { value, flags: found.layout.flags(bytes), cas_unique })
+    }
+}
