@@ -7,7 +7,7 @@
 //! Only the holder of the shard's lock may change it; the table may be prefetched without.
 #![expect(clippy::cast_possible_truncation, reason = "fingerprints are parts of hashes")]
 
-use super::lines::{Extent, LINE_LEN, Line, Lines, STEP_LEN};
+use super::lines::{ChargedLines, Line};
 use super::segment::Pool;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,20 +34,17 @@ impl Ring<'_> {
 
 /// What may be looked at without the lock.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    lines: Lines,
-    extent: Extent,
-}
+pub(super) struct Table(ChargedLines);
 
 impl Table {
     fn line_index(&self, hash: u64) -> Option<usize> {
-        (self.extent.count() > 0).then(|| self.extent.home(hash >> 16))
+        (self.0.count() > 0).then(|| self.0.home(hash >> 16))
     }
 
     /// Asks for the line of a key.
     pub(super) fn prefetch(&self, hash: u64) {
         if let Some(index) = self.line_index(hash) {
-            self.lines.prefetch(index);
+            self.0.prefetch(index);
         }
     }
 }
@@ -58,36 +55,24 @@ pub(super) struct Ghost {
     pub(super) table: Arc<Table>,
 }
 
-const STEP_BYTES: u64 = STEP_LEN as u64 * LINE_LEN;
-
 impl Ghost {
     /// Makes room for about this many keys, a line at a time, where there is memory.
     pub(super) fn grow(&mut self, key_count: u64, pool: &Pool) {
-        let count = self.table.extent.count();
-        if (count * RING_LEN) as u64 >= key_count {
-            return;
+        if ((self.table.0.count() * RING_LEN) as u64) < key_count {
+            // Without memory for more, fewer are remembered.
+            let _ = self.table.0.push(pool);
         }
-        if count.is_multiple_of(STEP_LEN) {
-            if !pool.reserve(STEP_BYTES) {
-                return;
-            }
-            if !pool.ensure_line(&self.table.lines, count) {
-                pool.release(STEP_BYTES);
-                return;
-            }
-        }
-        self.table.extent.push();
     }
 
     /// Bytes that the table takes.
     pub(super) fn charged(&self) -> u64 {
-        self.table.extent.count().div_ceil(STEP_LEN) as u64 * STEP_BYTES
+        self.table.0.charged()
     }
 
     /// Remembers a key.
     pub(super) fn insert(&mut self, hash: u64) {
         if let Some(index) = self.table.line_index(hash) {
-            let ring = Ring(self.table.lines.get(index));
+            let ring = Ring(self.table.0.get(index));
             let next = usize::from(ring.lane(RING_LEN));
             ring.set_lane(next, fingerprint(hash));
             ring.set_lane(RING_LEN, ((next + 1) % RING_LEN) as u16);
@@ -107,7 +92,7 @@ impl Ghost {
     }
 
     fn find(&self, hash: u64) -> Option<(Ring<'_>, usize)> {
-        let ring = Ring(self.table.lines.get(self.table.line_index(hash)?));
+        let ring = Ring(self.table.0.get(self.table.line_index(hash)?));
         let wanted = fingerprint(hash);
         let place = (0..RING_LEN).find(|place| ring.lane(*place) == wanted)?;
         Some((ring, place))
@@ -121,6 +106,7 @@ fn fingerprint(hash: u64) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lines::{STEP_BYTES, STEP_LEN};
     use super::*;
 
     /// A mixer in place of a hash of keys.
@@ -166,7 +152,7 @@ mod tests {
     fn without_memory_it_keeps_its_size() {
         let pool = Pool::new(STEP_BYTES, 4096, 1);
         let ghost = grown(1_000_000, &pool);
-        assert_eq!(ghost.table.extent.count(), STEP_LEN);
+        assert_eq!(ghost.table.0.count(), STEP_LEN);
         assert_eq!((ghost.charged(), pool.budget.used()), (STEP_BYTES, STEP_BYTES));
     }
 }

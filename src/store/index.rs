@@ -10,7 +10,7 @@
 //! INVARIANT: a slot is 0, or tag (16 bits) | mark (8) | location + 1 (40).
 #![expect(clippy::cast_possible_truncation, reason = "slots are taken apart")]
 
-use super::lines::{Extent, LINE_LEN, Line, Lines, STEP_LEN};
+use super::lines::{ChargedLines, Line};
 use super::segment::Pool;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -77,63 +77,23 @@ fn tag(hash: u64) -> u64 {
     (hash >> TAG_SHIFT).max(1)
 }
 
-/// Buckets, and how many are in use.
-#[derive(Debug, Default)]
-struct Buckets {
-    lines: Lines,
-    extent: Extent,
-}
-
-/// What the index takes at a time.
-pub(super) const STEP_BYTES: u64 = STEP_LEN as u64 * LINE_LEN;
-
-impl Buckets {
-    fn count(&self) -> usize {
-        self.extent.count()
-    }
-
-    /// One more, empty, and the one that it takes from; `None` where there is no memory.
-    fn push(&self, pool: &Pool) -> Option<usize> {
-        let count = self.count();
-        if count.is_multiple_of(STEP_LEN) {
-            if !pool.reserve(STEP_BYTES) {
-                return None;
-            }
-            if !pool.ensure_line(&self.lines, count) {
-                pool.release(STEP_BYTES);
-                return None;
-            }
-        }
-        Some(self.extent.push())
-    }
-
-    #[inline]
-    fn get(&self, index: usize) -> Bucket<'_> {
-        Bucket(self.lines.get(index))
-    }
-
-    fn charged(&self) -> u64 {
-        self.count().div_ceil(STEP_LEN) as u64 * STEP_BYTES
-    }
-}
-
 /// What may be looked at without the lock.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    buckets: Buckets,
-    overflow: Buckets,
+    buckets: ChargedLines,
+    overflow: ChargedLines,
 }
 
 impl Table {
     /// The bucket of a hash.
     #[inline]
     pub(super) fn bucket(&self, hash: u64) -> Option<&Line> {
-        self.buckets.lines.try_get(self.buckets.extent.home(hash))
+        self.buckets.try_get(self.buckets.home(hash))
     }
 
     /// Asks for the bucket of a hash.
     pub(super) fn prefetch(&self, hash: u64) {
-        self.buckets.lines.prefetch(self.buckets.extent.home(hash));
+        self.buckets.prefetch(self.buckets.home(hash));
     }
 
     /// Where the item of a hash may be, as one bucket of its chain has it.
@@ -147,7 +107,7 @@ impl Table {
             return Guess::Location((word & LOCATION_MASK).wrapping_sub(1));
         }
         let next = bucket.next().checked_sub(1);
-        Guess::Bucket(next.and_then(|next| self.overflow.lines.try_get(next as usize)))
+        Guess::Bucket(next.and_then(|next| self.overflow.try_get(next as usize)))
     }
 }
 
@@ -226,12 +186,12 @@ impl Index {
     }
 
     fn home(&self, hash: u64) -> SlotAt {
-        SlotAt::bucket(self.table.buckets.extent.home(hash))
+        SlotAt::bucket(self.table.buckets.home(hash))
     }
 
     fn bucket(&self, at: SlotAt) -> Bucket<'_> {
         let buckets = if at.is_overflow() { &self.table.overflow } else { &self.table.buckets };
-        buckets.get(at.index())
+        Bucket(buckets.get(at.index()))
     }
 
     /// The overflow bucket that goes on where a bucket is full.
@@ -345,7 +305,7 @@ impl Index {
         };
         let mut slots = [0; SLOT_COUNT];
         slots[0] = word;
-        overflow.get(index).set((slots, 0));
+        Bucket(overflow.get(index)).set((slots, 0));
         self.bucket(at).set_next(index as u64 + 1);
         true
     }
@@ -367,7 +327,7 @@ impl Index {
 
     /// Moves what belongs there from a bucket into the one that was just added.
     fn split(&mut self, index: usize, pool: &Pool, hash_of: &impl Fn(u64) -> u64) {
-        let mut contents = self.table.buckets.get(index).take();
+        let mut contents = Bucket(self.table.buckets.get(index)).take();
         loop {
             let (slots, next) = contents;
             for word in slots.into_iter().filter(|word| *word != 0) {
@@ -378,7 +338,7 @@ impl Index {
             let Some(next) = next.checked_sub(1) else {
                 return;
             };
-            contents = self.table.overflow.get(next as usize).take();
+            contents = Bucket(self.table.overflow.get(next as usize)).take();
             self.vacant.push(u32::try_from(next).expect("fewer than 2^32 overflow buckets"));
         }
     }
@@ -386,9 +346,9 @@ impl Index {
     /// All locations, in no order.
     pub(super) fn locations(&self) -> Vec<u64> {
         let all = [&self.table.buckets, &self.table.overflow];
-        let words = all
-            .into_iter()
-            .flat_map(|buckets| (0..buckets.count()).flat_map(|index| buckets.get(index).slots()));
+        let words = all.into_iter().flat_map(|buckets| {
+            (0..buckets.count()).flat_map(|index| Bucket(buckets.get(index)).slots())
+        });
         words.filter(|word| *word != 0).map(|word| (word & LOCATION_MASK) - 1).collect()
     }
 }

@@ -1,9 +1,10 @@
 //! A table of cache lines that grows, moves nothing when it does, and can be read without a lock meanwhile.
 //!
 //! It is allocated in rows, each twice as long as the one before. Memory that was never written is not there yet, so a
-//! table takes what is in use of it: whoever uses it counts that, and has it charged.
+//! table takes what is in use of it, which [`ChargedLines`] counts and has charged.
 
 use super::prefetch::prefetch;
+use super::segment::Pool;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -12,8 +13,8 @@ const WORDS: usize = 8;
 const FIRST_ROW_LEN: usize = 64;
 const ROW_COUNT: usize = 40;
 /// In bytes.
-pub(super) const LINE_LEN: u64 = (WORDS * size_of::<u64>()) as u64;
-/// A step in which users of a table count lines: a page.
+pub(super) const LINE_LEN: usize = WORDS * size_of::<u64>();
+/// A step in which the lines of a table are counted: a page.
 pub(super) const STEP_LEN: usize = 64;
 
 /// One cache line.
@@ -128,6 +129,64 @@ impl Extent {
         let mask = self.mask.load(Relaxed);
         let wide = hash as usize & mask;
         if wide < self.count() { wide } else { wide & (mask >> 1) }
+    }
+}
+
+/// What a table takes at a time, in bytes.
+pub(super) const STEP_BYTES: u64 = STEP_LEN as u64 * LINE_LEN as u64;
+
+/// Lines that are spread over by [`Extent`], charged to the pool as they come into use.
+#[derive(Debug, Default)]
+pub(super) struct ChargedLines {
+    lines: Lines,
+    extent: Extent,
+}
+
+impl ChargedLines {
+    /// Lines in use.
+    pub(super) fn count(&self) -> usize {
+        self.extent.count()
+    }
+
+    /// One more, zeros, and the one that it takes from; `None` where there is no memory.
+    pub(super) fn push(&self, pool: &Pool) -> Option<usize> {
+        let count = self.count();
+        if count.is_multiple_of(STEP_LEN) {
+            if !pool.reserve(STEP_BYTES) {
+                return None;
+            }
+            if !pool.ensure_line(&self.lines, count) {
+                pool.release(STEP_BYTES);
+                return None;
+            }
+        }
+        Some(self.extent.push())
+    }
+
+    /// Where a hash belongs; 0 where there is nothing.
+    #[inline]
+    pub(super) fn home(&self, hash: u64) -> usize {
+        self.extent.home(hash)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> &Line {
+        self.lines.get(index)
+    }
+
+    #[inline]
+    pub(super) fn try_get(&self, index: usize) -> Option<&Line> {
+        self.lines.try_get(index)
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, index: usize) {
+        self.lines.prefetch(index);
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn charged(&self) -> u64 {
+        self.count().div_ceil(STEP_LEN) as u64 * STEP_BYTES
     }
 }
 

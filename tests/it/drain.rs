@@ -3,17 +3,12 @@
 use crate::client::Client;
 use crate::process::Server;
 use crate::{larder, wait_until};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::net::TcpStream;
-
-fn terminate(server: &Server) {
-    kill(Pid::from_raw(server.pid().cast_signed()), Signal::SIGTERM).expect("it runs");
-}
 
 /// Asks it to end, and returns once it takes no connections any more.
 fn begin_to_end(server: &Server) {
-    terminate(server);
+    server.signal(Signal::SIGTERM);
     wait_until("it does not listen", || TcpStream::connect(server.address()).is_err());
 }
 
@@ -37,7 +32,7 @@ fn all_that_was_sent_before_is_answered() {
         client.ask("set k 0 0 1\r\nx\r\n", "STORED\r\n");
         let count = 1000;
         client.send("get k\r\n".repeat(count));
-        terminate(&server);
+        server.signal(Signal::SIGTERM);
         for number in 0..count {
             assert_eq!(client.line(), "VALUE k 0 1", "request {number}, round {round}");
             assert_eq!((client.line(), client.line()), ("x".to_owned(), "END".to_owned()));
@@ -55,7 +50,7 @@ fn who_takes_no_replies_does_not_hold_it_up_for_ever() {
     client.send(format!("get{}\r\n", " k".repeat(1000)));
     let mut other = Client::connect(&server);
     wait_until("its replies are stuck", || other.stat("response_obj_bytes") > 0);
-    terminate(&server);
+    server.signal(Signal::SIGTERM);
     assert!(server.wait().success());
     assert!(server.stderr().contains("not all clients took their replies in 1 s"));
 }
@@ -67,7 +62,7 @@ fn a_second_signal_ends_it_at_once() {
     client.ask("version\r\nset k 0 0 3\r\nx", "VERSION 1.6.45\r\n");
     wait_until("it has come", || Client::connect(&server).stat("read_buf_count") == 1);
     begin_to_end(&server);
-    terminate(&server);
+    server.signal(Signal::SIGTERM);
     assert!(server.wait().success());
     client.assert_closed();
 }

@@ -158,10 +158,9 @@ fn every_stopping_signal_ends_it_cleanly() {
         let mut server = larder(&[]);
         let mut client = Client::connect(&server);
         client.ask("version\r\n", "VERSION 1.6.45\r\n");
-        let pid = Pid::from_raw(server.pid().cast_signed());
-        kill(pid, Signal::SIGHUP).expect("it runs");
+        server.signal(Signal::SIGHUP);
         client.ask("version\r\n", "VERSION 1.6.45\r\n");
-        kill(pid, signal).expect("it runs");
+        server.signal(signal);
         let status = server.wait();
         assert_eq!((status.code(), status.signal()), (Some(0), None), "{signal}");
         client.assert_closed();

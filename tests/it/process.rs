@@ -83,10 +83,15 @@ impl Server {
 
     /// Asks the server to end (SIGTERM) and waits until it has.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        let pid = i32::try_from(self.pid()).expect("a process id fits into an i32");
-        kill(Pid::from_raw(pid), Signal::SIGTERM)
-            .unwrap_or_else(|error| panic!("SIGTERM to server {pid}: {error}"));
+        self.signal(Signal::SIGTERM);
         self.wait()
+    }
+
+    /// Sends the server a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process id fits into an i32");
+        kill(Pid::from_raw(pid), signal)
+            .unwrap_or_else(|error| panic!("{signal} to server {pid}: {error}"));
     }
 
     /// Waits until the server has ended by itself.

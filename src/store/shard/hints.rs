@@ -2,7 +2,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "locations are taken apart")]
 
 use super::super::index::Guess;
-use super::super::lines::{Line, Lines};
+use super::super::lines::{LINE_LEN, Line, Lines};
 use super::super::prefetch::prefetch;
 use super::super::segment::Segment;
 use super::super::{ghost, index};
@@ -44,7 +44,6 @@ impl Hints {
 pub(in crate::store) const PREFETCHED_MAX: usize = 64;
 /// Buckets of a chain that are looked through.
 const CHAIN_MAX: usize = 2;
-const LINE_LEN: usize = size_of::<Line>();
 /// Lines of an item that are asked for: head, key, and the front of the value.
 const ITEM_LINES: usize = 3;
 

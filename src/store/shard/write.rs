@@ -1,9 +1,9 @@
 //! How an item gets into a log: over the old one where it fits, else at the head.
 
 use super::super::exptime::Deadline;
-use super::super::index;
 use super::super::item::{self, Layout, Marks, NewItem};
 use super::super::large::{Body, body_len, fill};
+use super::super::lines::STEP_BYTES;
 use super::super::segment::{LogName, Purse, seconds};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
 use super::{Found, Place, Shard};
@@ -323,7 +323,7 @@ impl Shard {
         let pool = purse.pool;
         let mut refused_count = 0;
         while !self.index.insert(key.hash, mark, self.location(place), pool) {
-            if pool.has(index::STEP_BYTES) {
+            if pool.has(STEP_BYTES) {
                 // Once, another shard may have given it back a moment ago.
                 refused_count += 1;
                 if refused_count == REFUSED_MAX {
@@ -333,7 +333,7 @@ impl Shard {
                 pool.give(bytes);
             } else {
                 // The next attempt needs segments for its record too, and takes them first.
-                return Err(NoRoom::Needs(index::STEP_BYTES + pool.charge(4)));
+                return Err(NoRoom::Needs(STEP_BYTES + pool.charge(4)));
             }
         }
         Ok(())
