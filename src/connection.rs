@@ -187,10 +187,7 @@ impl Connection {
             } else {
                 self.answer(cx, input, out)?
             };
-            // No longer than it must be: many may wait with a part of a request.
-            self.input = BytesMut::from(&input[consumed..]);
-            self.input_allocated = 0;
-            self.note_input();
+            self.keep(&input[consumed..]);
             let is_done = turn == Turn::On && self.input.is_empty() && self.unsent.is_empty();
             Poll::Ready(Ok(if is_last && is_done { Turn::Close } else { turn }))
         })
@@ -204,11 +201,10 @@ impl Connection {
         input.advance(consumed);
         if input.len() > READ_LEN || self.len_min > READ_LEN {
             self.input = input;
+            self.note_input();
         } else {
-            self.input = BytesMut::from(&input[..]);
-            self.input_allocated = 0;
+            self.keep(&input);
         }
-        self.note_input();
         Ok(turn)
     }
 
@@ -297,6 +293,13 @@ impl Connection {
             (false, true) => State::Read,
             (false, false) => State::Nread,
         });
+    }
+
+    /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request.
+    fn keep(&mut self, rest: &[u8]) {
+        self.input = BytesMut::from(rest);
+        self.input_allocated = 0;
+        self.note_input();
     }
 
     /// Makes room in the input for what is missing, as far as that is near.

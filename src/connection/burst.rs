@@ -135,7 +135,6 @@ impl Session {
         start: usize,
         requests_left: &mut u32,
     ) -> Group<'a> {
-        let store = &cx.instance.store;
         let mut group = Group { tasks: ArrayVec::new(), end: start, next: None };
         let mut keys = ArrayVec::<_, TASK_COUNT_MAX>::new();
         let mut is_complete = false;
@@ -145,7 +144,7 @@ impl Session {
             let step = match position {
                 Position::Block { left_len } => self.skip_block(left_len, rest),
                 Position::Line => self.skip_line(rest),
-                Position::Keys(retrieve) => self.next_key(retrieve, rest),
+                Position::Keys(retrieve) => self.next_key(cx, retrieve, rest),
                 Position::Request if *requests_left == 0 && !rest.is_empty() => {
                     Step::stop(Next::Yield)
                 }
@@ -161,21 +160,15 @@ impl Session {
             };
             group.end += step.consumed;
             group.next = step.next;
-            let todo = match step.todo {
-                None => continue,
-                Some(Todo::Key(retrieve, key)) => Todo::Key(retrieve, store.key(key)),
-                Some(Todo::Request(request)) => {
-                    // What has no key may change how the rest is to be read, or end the connection.
-                    is_complete = request.key().is_none();
-                    Todo::Request(request.with_key(|key| store.key(key)))
-                }
-                Some(Todo::Line(line)) => Todo::Line(line),
-            };
-            keys.extend(todo.key());
-            group.tasks.push(Task { todo, start, position });
+            if let Some(todo) = step.todo {
+                keys.extend(todo.key());
+                // A request without a key may change how the rest is to be read, or end the connection.
+                is_complete = matches!(todo, Todo::Request(request) if request.key().is_none());
+                group.tasks.push(Task { todo, start, position });
+            }
         }
         if keys.len() >= PREFETCHED_MIN {
-            store.prefetch(&keys);
+            cx.instance.store.prefetch(&keys);
         }
         group
     }
@@ -221,6 +214,7 @@ impl Session {
                 Step::on(consumed)
             }
             Parsed::Request { request, consumed } => {
+                let request = request.with_key(|key| cx.instance.store.key(key));
                 let step = self.skip(consumed, rest.len());
                 Step { todo: Some(Todo::Request(request)), ..step }
             }
@@ -241,11 +235,16 @@ impl Session {
         }
     }
 
-    fn next_key<'a>(&mut self, mut retrieve: Retrieve, rest: &'a [u8]) -> Step<'a> {
+    fn next_key<'a>(
+        &mut self,
+        cx: &Context<'_>,
+        mut retrieve: Retrieve,
+        rest: &'a [u8],
+    ) -> Step<'a> {
         match retrieve.next_key(rest) {
             NextKey::Key { key, consumed } => {
                 self.position = Position::Keys(retrieve);
-                Step::to_do(consumed, Todo::Key(retrieve, key))
+                Step::to_do(consumed, Todo::Key(retrieve, cx.instance.store.key(key)))
             }
             NextKey::NeedMore { consumed } => Step::wait(consumed, rest.len() - consumed + 1),
             NextKey::End { consumed } => {
@@ -296,17 +295,17 @@ impl Session {
 
 /// What is to be done for a client, in the order in which it asked.
 #[derive(Debug, Clone, Copy)]
-enum Todo<'a, K> {
+enum Todo<'a> {
     /// One key of a get.
-    Key(Retrieve, K),
+    Key(Retrieve, Key<'a>),
     /// All of a request.
-    Request(Request<'a, K>),
+    Request(Request<'a, Key<'a>>),
     /// This is the answer.
     Line(&'static [u8]),
 }
 
-impl<K: Copy> Todo<'_, K> {
-    fn key(&self) -> Option<K> {
+impl<'a> Todo<'a> {
+    fn key(&self) -> Option<Key<'a>> {
         match self {
             Self::Key(_, key) => Some(*key),
             Self::Request(request) => request.key(),
@@ -318,7 +317,7 @@ impl<K: Copy> Todo<'_, K> {
 /// Something to be done, and where in the input it stands.
 #[derive(Debug)]
 struct Task<'a> {
-    todo: Todo<'a, Key<'a>>,
+    todo: Todo<'a>,
     start: usize,
     /// What the session was at before it.
     position: Position,
@@ -337,7 +336,7 @@ struct Group<'a> {
 /// What one step through the input found.
 #[derive(Debug)]
 struct Step<'a> {
-    todo: Option<Todo<'a, &'a [u8]>>,
+    todo: Option<Todo<'a>>,
     consumed: usize,
     /// `None`: there is more to parse.
     next: Option<Next>,
@@ -348,7 +347,7 @@ impl<'a> Step<'a> {
         Self { todo: None, consumed, next: None }
     }
 
-    fn to_do(consumed: usize, todo: Todo<'a, &'a [u8]>) -> Self {
+    fn to_do(consumed: usize, todo: Todo<'a>) -> Self {
         Self { todo: Some(todo), consumed, next: None }
     }
 
