@@ -88,8 +88,8 @@ pub(super) struct Layout {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewItem<'a> {
     pub(super) key: &'a [u8],
-    /// In two parts, since a value may be joined of two. Of a large value: what its body does not hold.
-    pub(super) value: [&'a [u8]; 2],
+    /// Of a large value: what its body does not hold.
+    pub(super) value: &'a [u8],
     pub(super) body: Option<u32>,
     pub(super) flags: u32,
     pub(super) deadline: Deadline,
@@ -100,10 +100,6 @@ pub(super) struct NewItem<'a> {
 impl NewItem<'_> {
     fn marks(&self) -> Marks {
         Marks::of(self.flags, self.deadline, self.body.is_some())
-    }
-
-    fn value_len(&self) -> usize {
-        self.value[0].len() + self.value[1].len()
     }
 }
 
@@ -127,7 +123,7 @@ impl Format {
 
     /// The layout that a new item will have.
     pub(super) fn layout_of(self, new: &NewItem<'_>) -> Layout {
-        self.layout(new.marks(), new.key.len(), new.value_len())
+        self.layout(new.marks(), new.key.len(), new.value.len())
     }
 
     /// Whether a new item has the layout of an old one, so that it may be written over it.
@@ -141,7 +137,7 @@ impl Format {
     pub(super) fn write_head(self, bytes: &mut [u8], layout: Layout, new: &NewItem<'_>) {
         bytes[0] = layout.marks.0;
         bytes[1] = u8::try_from(new.key.len()).expect("keys have 250 bytes at most");
-        set_value_len(bytes, new.value_len());
+        set_value_len(bytes, new.value.len());
         self.set_cas_unique(bytes, new.cas_unique);
         set_accessed(bytes, new.now_ms);
         let mut at = layout.key_at();
@@ -301,7 +297,7 @@ mod tests {
     fn write(format: Format, bytes: &mut [u8], new: &NewItem<'_>) {
         let layout = format.layout_of(new);
         format.write_head(bytes, layout, new);
-        bytes[layout.front_len()..layout.len()].copy_from_slice(&new.value.concat());
+        bytes[layout.front_len()..layout.len()].copy_from_slice(new.value);
     }
 
     proptest! {
@@ -312,8 +308,7 @@ mod tests {
         fn an_item_is_read_as_it_was_written(
             cas in any::<bool>(),
             key in proptest::collection::vec(any::<u8>(), 1..=250),
-            front in proptest::collection::vec(any::<u8>(), 0..300),
-            back in proptest::collection::vec(any::<u8>(), 0..300),
+            value in proptest::collection::vec(any::<u8>(), 0..600),
             flags in prop_oneof![Just(0), any::<u32>()],
             body: Option<u32>,
             deadline in prop_oneof![Just(Deadline::NEVER), (0..1_u64 << 47).prop_map(Deadline::at_ms)],
@@ -323,7 +318,7 @@ mod tests {
             let format = Format { cas };
             let now_ms = seconds * 1000;
             let new = NewItem {
-                key: &key, value: [&front, &back], body, flags, deadline, cas_unique, now_ms,
+                key: &key, value: &value, body, flags, deadline, cas_unique, now_ms,
             };
             let len = format.layout_of(&new).len();
             let mut bytes = vec![0xaa; len + 3];
@@ -333,7 +328,7 @@ mod tests {
             prop_assert_eq!(layout, format.layout_of(&new));
             prop_assert!(format.fits_over(layout, &new));
             prop_assert_eq!(layout.key(&bytes), &key[..]);
-            prop_assert_eq!(&bytes[layout.front_len()..layout.len()], [&front[..], &back].concat());
+            prop_assert_eq!(&bytes[layout.front_len()..layout.len()], &value[..]);
             prop_assert_eq!((layout.flags(&bytes), layout.deadline(&bytes)), (flags, deadline));
             prop_assert_eq!(format.cas_unique(&bytes), if cas { cas_unique } else { 0 });
             prop_assert_eq!(layout.body(&bytes), body);
@@ -351,7 +346,7 @@ mod tests {
         let soon = Deadline::at_ms(5);
         let mut new = NewItem {
             key: b"k",
-            value: [b"v", b""],
+            value: b"v",
             body: None,
             flags: 7,
             deadline: soon,

@@ -299,7 +299,7 @@ impl Shard {
         let stored = if let Some(found) = found.filter(|_| joins) {
             self.join(write, found, cas_unique, at, purse)?
         } else {
-            let value = [&write.value[body.len..], b""];
+            let value = &write.value[body.len..];
             let (flags, deadline) = (write.flags, write.deadline);
             self.put(Put { key, found, value, flags, deadline, cas_unique }, body, at, purse)?;
             Stored::Stored
@@ -341,7 +341,7 @@ impl Shard {
         let mut digits = number.to_string().into_bytes();
         if digits.len() > value.len() {
             let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
-            let value = [&digits[..], b""];
+            let value = &digits[..];
             let put = Put { key, found: Some(found), value, flags, deadline, cas_unique };
             self.put(put, &mut Body::default(), at, purse)?;
             self.stats.total_items += 1;

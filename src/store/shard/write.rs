@@ -17,8 +17,8 @@ pub(super) struct Put<'a> {
     pub(super) key: Key<'a>,
     /// What is under the key now.
     pub(super) found: Option<Found>,
-    /// In two parts; of a large value what its body does not hold.
-    pub(super) value: [&'a [u8]; 2],
+    /// Of a large value: what its body does not hold.
+    pub(super) value: &'a [u8],
     pub(super) flags: u32,
     pub(super) deadline: Deadline,
     pub(super) cas_unique: u64,
@@ -28,10 +28,6 @@ impl<'a> Put<'a> {
     fn item(self, body: Option<u32>, at: Moment) -> NewItem<'a> {
         let Self { key, found: _, value, flags, deadline, cas_unique } = self;
         NewItem { key: key.bytes, value, body, flags, deadline, cas_unique, now_ms: at.now.ms }
-    }
-
-    fn value_len(self) -> usize {
-        self.value[0].len() + self.value[1].len()
     }
 }
 
@@ -56,7 +52,7 @@ impl Shard {
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<(), NoRoom> {
-        let len = body.len + put.value_len();
+        let len = body.len + put.value.len();
         let size = self.item_size.of(put.key.bytes.len(), put.flags, len);
         let replaces = if put.found.is_some() { Replaces::Item } else { Replaces::Nothing };
         if body.segments.is_empty() {
@@ -169,8 +165,7 @@ impl Shard {
         let ends = if is_behind { [b"", write.value] } else { [write.value, b""] };
         let old = self.value(place, layout).parts().skip(kept_count);
         let rest = fill(&mut more, [ends[0]].into_iter().chain(old).chain([ends[1]]));
-        let value = [&rest[..], b""];
-        let put = Put { key, found, value, flags, deadline, cas_unique };
+        let put = Put { key, found, value: &rest, flags, deadline, cas_unique };
         let Some(number) = kept else {
             let mut body = Body { segments: more, len: in_body_len };
             let outcome = self.put(put, &mut body, at, purse);
@@ -257,7 +252,7 @@ impl Shard {
         let put = Put {
             key,
             found: Some(found),
-            value: [&value, b""],
+            value: &value,
             flags: layout.flags(bytes),
             deadline,
             cas_unique: self.format.cas_unique(bytes),
@@ -343,8 +338,7 @@ impl Shard {
     fn write(&mut self, place: Place, layout: Layout, new: &NewItem<'_>) {
         let format = self.format;
         format.write_head(self.bytes_mut(place), layout, new);
-        self.write_at(place, layout.front_len(), new.value[0]);
-        self.write_at(place, layout.front_len() + new.value[0].len(), new.value[1]);
+        self.write_at(place, layout.front_len(), new.value);
         self.note_deadline(place, new.deadline);
     }
 
