@@ -3,14 +3,16 @@
 //!
 //! INVARIANT: all segments of a body are full but the last one, which may be when nothing stands in the log.
 
+use super::block::Piece;
 use super::item::FRONT_LEN_MAX;
 use super::segment::Pool;
+use std::ops::DerefMut;
 
 /// The front of a value, in whole segments.
 #[derive(Debug, Default)]
 pub(super) struct Body {
     /// As many as `len` needs.
-    pub(super) segments: Vec<Box<[u8]>>,
+    pub(super) segments: Vec<Piece>,
     /// In bytes of the value.
     pub(super) len: usize,
 }
@@ -24,7 +26,7 @@ pub(super) fn body_len(value_len: usize, segment_len: usize) -> usize {
 
 /// Copies parts of a value, one behind another, into segments; what these have no room for.
 pub(super) fn fill<'a>(
-    segments: &mut [Box<[u8]>],
+    segments: &mut [impl DerefMut<Target = [u8]>],
     parts: impl Iterator<Item = &'a [u8]>,
 ) -> Vec<u8> {
     let mut rest = Vec::new();
@@ -77,9 +79,9 @@ impl Bodies {
         &mut self,
         number: u32,
         kept_len: usize,
-        more: Vec<Box<[u8]>>,
+        more: Vec<Piece>,
         more_len: usize,
-    ) -> Option<Box<[u8]>> {
+    ) -> Option<Piece> {
         let body = self.by_number[number as usize].as_mut().expect("an item has this number");
         let partial = if kept_len < body.len { body.segments.pop() } else { None };
         self.segment_count += more.len() as u64;

@@ -6,8 +6,8 @@
 //! expired), what lives between it is moved together instead, and nothing is evicted.
 //!
 //! Reading order: `operation` (what can be asked of it), this file (the locks), `shard` (how it is done), `item` (an
-//! item as bytes), `index` (where it is), `segment` (memory and its pool), `eviction` (who goes first), `large`,
-//! `ghost`, `exptime`, `flush`, `budget`.
+//! item as bytes), `index` (where it is), `segment` (memory and its pool), `block` (where that is from), `eviction` (who
+//! goes first), `large`, `ghost`, `exptime`, `flush`, `budget`.
 //! `exact` is a second form behind the same interface: exact LRU, small and plain, the reference that the
 //! first is tested against and compared with.
 //!
@@ -19,6 +19,7 @@
 //! INVARIANT: a key is found if and only if it was stored and not deleted, expired, flushed or evicted.
 //! INVARIANT: a CAS unique changes exactly when the value does, and no two are equal.
 
+mod block;
 mod budget;
 mod eviction;
 mod exact;

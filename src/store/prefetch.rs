@@ -5,7 +5,7 @@
 //! It is asked for into the second cache, not the first: a processor drops what it is asked to prefetch when all the
 //! buffers of its first cache are in use, which a burst does soon (a fifth was lost on an AMD EPYC 9004).
 //!
-//! The only unsafe code of the store: the instruction takes an address that may be of anything, or of nothing any more.
+//! Unsafe because the instruction takes an address that may be of anything, or of nothing any more.
 #![expect(unsafe_code, reason = "there is no safe way to say it")]
 
 /// Asks for the line of an address. A wrong address costs time and nothing else.

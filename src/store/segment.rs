@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: the pool's budget is charged for every segment that exists, wherever it is.
 
+use super::block::Piece;
 use super::budget::Budget;
 use super::lines::{Line, Lines};
 use memmap2::MmapMut;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub(super) struct Segment {
     // First what each get reads.
     /// All of a segment is allocated, used or not.
-    pub(super) bytes: Box<[u8]>,
+    pub(super) bytes: Piece,
     /// The flush generation of all its items.
     pub(super) generation: u32,
     /// Which log it belongs to.
@@ -71,8 +72,8 @@ pub(super) enum LogName {
     Main,
 }
 
-/// What a segment takes besides its bytes: a [`Segment`], its address, and the allocator's head.
-const OVERHEAD: u64 = size_of::<Segment>() as u64 + 24;
+/// What a segment takes besides its bytes: a [`Segment`] and its address.
+const OVERHEAD: u64 = size_of::<Segment>() as u64 + 8;
 
 /// What the system must have beside the segments, for small allocations, in bytes.
 const RESERVE_LEN: usize = 4 << 20;
@@ -118,9 +119,11 @@ impl Reserve {
 pub(super) struct Pool {
     pub(super) budget: Budget,
     segment_len: usize,
-    free: Mutex<Vec<Box<[u8]>>>,
+    free: Mutex<Vec<Piece>>,
     /// How many there are in `free`, to be read without its lock.
     free_count: AtomicU64,
+    /// What is left of the last block: nobody has touched it, and it is charged for when it is cut into segments.
+    fresh: Mutex<Piece>,
     reserve: Mutex<Reserve>,
     /// Bytes of dead items in each shard, in a line each, so that its threads do not wait for one another.
     dead: Box<[Line]>,
@@ -133,6 +136,7 @@ impl Pool {
             segment_len,
             free: Mutex::default(),
             free_count: AtomicU64::new(0),
+            fresh: Mutex::default(),
             reserve: Mutex::new(Reserve::new()),
             dead: (0..shard_count).map(|_| Line::default()).collect(),
         }
@@ -147,7 +151,7 @@ impl Pool {
         count * (self.segment_len as u64 + OVERHEAD)
     }
 
-    fn pop(&self) -> Option<Box<[u8]>> {
+    fn pop(&self) -> Option<Piece> {
         if self.free_count.load(Relaxed) == 0 {
             return None;
         }
@@ -158,20 +162,30 @@ impl Pool {
     }
 
     /// A segment, where there is one free or room for another.
-    pub(super) fn take(&self) -> Option<Box<[u8]>> {
+    pub(super) fn take(&self) -> Option<Piece> {
         if let Some(bytes) = self.pop() {
             return Some(bytes);
         }
         if !self.budget.reserve(self.charge(1)) {
             return None;
         }
-        let bytes = self.ask_system(self.segment_len, || {
-            bytemuck::allocation::try_zeroed_slice_box(self.segment_len).ok()
-        });
+        let bytes = self.ask_system(self.segment_len, || self.cut());
         if bytes.is_none() {
             self.budget.release(self.charge(1));
         }
         bytes
+    }
+
+    /// A segment of a block that is not all in use, or of a new one, which is no longer than what the limit leaves.
+    fn cut(&self) -> Option<Piece> {
+        let mut fresh = self.fresh.lock();
+        if fresh.is_empty() {
+            let more_count = (self.budget.limit() - self.budget.used()) / self.charge(1);
+            let more_len = usize::try_from(more_count).unwrap_or(usize::MAX);
+            let len_max = more_len.saturating_add(1).saturating_mul(self.segment_len);
+            *fresh = Piece::block(len_max)?;
+        }
+        Some(fresh.split_front(self.segment_len))
     }
 
     /// Makes a line of a table be there, where the system has memory for it.
@@ -189,7 +203,7 @@ impl Pool {
     }
 
     /// Gives a segment back, for any shard to take.
-    pub(super) fn give(&self, bytes: Box<[u8]>) {
+    pub(super) fn give(&self, bytes: Piece) {
         debug_assert_eq!(bytes.len(), self.segment_len);
         let mut free = self.free.lock();
         free.push(bytes);
@@ -251,7 +265,7 @@ impl Pool {
 #[derive(Debug)]
 pub(super) struct Purse<'a> {
     pub(super) pool: &'a Pool,
-    pub(super) segments: Vec<Box<[u8]>>,
+    pub(super) segments: Vec<Piece>,
 }
 
 impl<'a> Purse<'a> {

@@ -20,6 +20,7 @@ mod room;
 mod sweep;
 mod write;
 
+use super::block::Piece;
 use super::eviction::Policy;
 use super::ghost::Ghost;
 use super::index::{Index, SlotAt};
@@ -83,7 +84,7 @@ pub(super) struct Shard {
     small: Log,
     main: Log,
     /// For the survivors of the next victim, which is not free before they have left it.
-    spares: Vec<Box<[u8]>>,
+    spares: Vec<Piece>,
     /// Items of more than a [`WIDE_FRACTION`] of a segment.
     wide_count: u64,
     /// Whether room for such an item was asked for, before it was there.

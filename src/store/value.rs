@@ -1,10 +1,12 @@
 //! A value as a reader sees it: in pieces, since it may pass from one segment to the next.
 
+use super::block::Piece;
+
 /// The client's bytes of an item.
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
     /// Whole segments, of which the first `body_len` bytes count.
-    pub(super) body: &'a [Box<[u8]>],
+    pub(super) body: &'a [Piece],
     pub(super) body_len: usize,
     pub(super) front: &'a [u8],
     pub(super) rest: &'a [u8],

@@ -4,6 +4,7 @@
 //! among those looked at for which that costs little enough.
 
 use super::super::Moment;
+use super::super::block::Piece;
 use super::super::eviction::{Fate, Judged, TRIES_MAX};
 use super::super::exptime::Deadline;
 use super::super::item::{self, FRONT_LEN_MAX, Layout};
@@ -77,7 +78,7 @@ pub(super) struct Loose {
 /// What reading victims brought.
 #[derive(Debug)]
 pub(in crate::store) enum Reclaimed {
-    Segment(Box<[u8]>),
+    Segment(Piece),
     /// Nothing yet; there is more to read.
     Paused,
     /// Nothing, and there is nothing to read.
@@ -213,7 +214,7 @@ impl Shard {
     }
 
     /// Moves what lives in a segment that is [`Self::compactable`]; its bytes.
-    pub(super) fn compact(&mut self, loose: Loose, at: Moment, pool: &Pool) -> Box<[u8]> {
+    pub(super) fn compact(&mut self, loose: Loose, at: Moment, pool: &Pool) -> Piece {
         let Loose { number, position } = loose;
         let segment = self.segment(number as usize);
         // The item that ends in it goes first.

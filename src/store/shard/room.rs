@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: a record takes two segments at most.
 
+use super::super::block::Piece;
 use super::super::eviction::TICKS_PER_MEMORY;
 use super::super::exptime::Deadline;
 use super::super::item::Layout;
@@ -87,13 +88,7 @@ impl Shard {
 
     /// Room in what is left of the open segment and in a new one; in that alone where head and key would not
     /// fit.
-    fn allocate_across(
-        &mut self,
-        log: LogName,
-        bytes: Box<[u8]>,
-        layout: Layout,
-        at: Moment,
-    ) -> Place {
+    fn allocate_across(&mut self, log: LogName, bytes: Piece, layout: Layout, at: Moment) -> Place {
         let before = self.log(log).open;
         let number = self.open(log, bytes, at);
         let mut place = Place { segment: number as usize, at: 0 };
@@ -129,7 +124,7 @@ impl Shard {
     }
 
     /// Begins a segment at the head of a log.
-    fn open(&mut self, name: LogName, bytes: Box<[u8]>, at: Moment) -> u32 {
+    fn open(&mut self, name: LogName, bytes: Piece, at: Moment) -> u32 {
         let number = self.vacant.pop().unwrap_or_else(|| {
             self.segments.push(None);
             self.segments_address.store(self.segments.as_ptr().addr(), Relaxed);
@@ -167,7 +162,7 @@ impl Shard {
     }
 
     /// Takes a segment out of its log, in which it stands at this position; its bytes.
-    pub(super) fn close(&mut self, number: u32, position: usize) -> Box<[u8]> {
+    pub(super) fn close(&mut self, number: u32, position: usize) -> Piece {
         let segment = self.segments[number as usize].take().expect("it is held");
         debug_assert_eq!(segment.live_len, 0, "nothing lives in it");
         if let Some(next) = segment.next.get() {
@@ -198,7 +193,7 @@ impl Shard {
     }
 
     /// Takes spare segments while some are missing and there are any.
-    fn fill_spares(&mut self, mut take: impl FnMut() -> Option<Box<[u8]>>) {
+    fn fill_spares(&mut self, mut take: impl FnMut() -> Option<Piece>) {
         while self.spares.len() < self.spares_wanted()
             && let Some(bytes) = take()
         {
@@ -216,7 +211,7 @@ impl Shard {
         record_len: usize,
         at: Moment,
         purse: &mut Purse<'_>,
-    ) -> Result<Box<[u8]>, NoRoom> {
+    ) -> Result<Piece, NoRoom> {
         let pool = purse.pool;
         self.expects_wide |= self.is_wide(record_len);
         self.fill_spares(|| purse.segments.pop().or_else(|| pool.take()));
