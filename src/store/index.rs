@@ -236,6 +236,15 @@ impl Index {
         }
     }
 
+    /// The location and the mark of an item, picked by a random number.
+    pub(super) fn any(&self, random: u64) -> Option<(u64, u8)> {
+        let slots = self.bucket(self.home(random)).slots();
+        let start = (random >> 32) as usize;
+        let mut words = (0..SLOT_COUNT).map(|slot| slots[(start + slot) % SLOT_COUNT]);
+        let word = words.find(|word| *word != 0)?;
+        Some(((word & LOCATION_MASK) - 1, (word >> LOCATION_BITS) as u8))
+    }
+
     /// Makes a slot hold another location.
     pub(super) fn relocate(&mut self, at: SlotAt, location: u64) {
         self.set_word(at, (self.word(at) & !LOCATION_MASK) | (location + 1));

@@ -21,7 +21,7 @@ mod sweep;
 mod write;
 
 use super::block::Piece;
-use super::eviction::Policy;
+use super::eviction::{Heat, Policy};
 use super::ghost::Ghost;
 use super::index::{Index, SlotAt};
 use super::item::{Format, Layout};
@@ -72,6 +72,8 @@ pub(super) struct Shard {
     segment_shift: u32,
     evictions_allowed: bool,
     policy: Box<dyn Policy>,
+    /// Of what victims hold.
+    heat: Heat,
     item_size: ItemSize,
     index: Index,
     /// By number, which with a position makes a location.
@@ -153,6 +155,7 @@ impl Shard {
             segment_shift: pool.segment_len().trailing_zeros(),
             evictions_allowed: config.evictions,
             policy,
+            heat: Heat::default(),
             item_size: config.item_size,
             index: Index::new(pool).expect("the limit has room for empty shards"),
             segments: Vec::new(),

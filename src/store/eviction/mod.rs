@@ -4,11 +4,13 @@
 //! by a mark of 8 bits that its hits may change. Time is a clock of bytes written, not of seconds: it ticks
 //! [`TICKS_PER_MEMORY`] times while all that a shard holds is written once.
 
+mod heat;
 mod lfu;
 mod lru;
 mod s3fifo;
 
 use super::segment::LogName;
+pub(super) use heat::Heat;
 pub(super) use lfu::Lfu;
 pub(super) use lru::Lru;
 pub(super) use s3fifo::S3Fifo;

@@ -25,6 +25,9 @@ const RUN_MAX: usize = 8;
 /// Memory is worth moving so many bytes of living items for each byte that comes free.
 const COST_MAX: usize = 48;
 
+/// So many items are asked about for each victim, to see how many the policy would keep of all that there are.
+const SAMPLE_COUNT: usize = 16;
+
 /// Which items of a segment survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
@@ -202,7 +205,21 @@ impl Shard {
                 Some(number)
             })
         })?;
+        self.sample();
         Some(self.first_look(number))
+    }
+
+    /// Asks the policy about some items, wherever they are.
+    fn sample(&mut self) {
+        for _ in 0..SAMPLE_COUNT {
+            let random = self.hasher.hash_one(self.heat.sample_count());
+            let is_kept = self.index.any(random).is_some_and(|(location, mark)| {
+                let Segment { log, begun, .. } = *self.segment(self.place(location).segment);
+                let fate = self.policy.judge(Judged { log, begun, tries: 0 }, mark, self.clock);
+                matches!(fate, Fate::Keep { .. })
+            });
+            self.heat.note(is_kept);
+        }
     }
 
     /// A victim of which nothing is read yet.
@@ -392,7 +409,11 @@ impl Shard {
             self.reclaim_dead(found, self.extent(layout, item), pool);
             return false;
         }
-        let tries = self.read_len / PATIENCE_LEN.max(2 * self.segment_len());
+        let tries = if log == LogName::Main && self.heat.is_all_hot() {
+            TRIES_MAX
+        } else {
+            self.read_len / PATIENCE_LEN.max(2 * self.segment_len())
+        };
         let fate = match rule {
             Rule::Compact => Fate::Keep { log, mark },
             Rule::Evict if tries >= TRIES_MAX => Fate::Evict { remember: true },

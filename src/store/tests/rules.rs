@@ -268,6 +268,35 @@ fn what_is_read_survives_a_scan() {
     assert!(kept > hot.len() * 9 / 10, "{kept} of {}", hot.len());
 }
 
+/// Stores so many items more, a few at a time, and reads the newest ones after each few, so that all are read again and
+/// again while they are there; how many of the newest ones were.
+fn set_and_read_all(store: &Store, stored: &mut u64, more_count: u64) -> usize {
+    let (step, newest) = (500, 24_000);
+    let mut kept_count = 0;
+    for _ in 0..more_count / step {
+        for number in *stored..*stored + step {
+            set(store, &number.to_le_bytes(), &[b'v'; 100], at(0));
+        }
+        *stored += step;
+        let is_kept = |number: &u64| value(store, &number.to_le_bytes(), at(0)).is_some();
+        kept_count = (stored.saturating_sub(newest)..*stored).filter(is_kept).count();
+    }
+    kept_count
+}
+
+#[test]
+fn where_all_is_read_again_and_again_the_oldest_go_and_little_is_copied() {
+    let store = Store::new(&StoreConfig::for_limit(4 << 20, ITEM_SIZE));
+    let mut stored = 0;
+    set_and_read_all(&store, &mut stored, 50_000);
+    let before = store.stats(at(0));
+    let kept_count = set_and_read_all(&store, &mut stored, 50_000);
+    let after = store.stats(at(0));
+    assert!(after.curr_items > 23_000 && kept_count > 22_000, "{kept_count}: {after:?}");
+    let copied_len = (after.moved_bytes - before.moved_bytes) / 50_000;
+    assert!(copied_len < 2 * 130, "{copied_len} bytes copied for a set");
+}
+
 #[test]
 fn what_is_dead_gives_its_memory_back_without_being_read() {
     let store = Store::new(&StoreConfig::for_limit(4 << 20, ITEM_SIZE));
