@@ -11,6 +11,7 @@ mod client;
 mod clients;
 mod connections;
 mod drain;
+mod faults;
 mod memory;
 mod options;
 mod policies;
