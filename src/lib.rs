@@ -5,7 +5,8 @@
 //! hands them to [`connection::burst`], which has `larder_protocol` parse them, lets [`command`] carry
 //! each out on the [`store`], and gives the replies back to be written once.
 //!
-//! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`instance`] (what
+//! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (who
+//! may have started it), [`instance`] (what
 //! threads share), [`stats`], [`prefixes`] and [`clients`] (what operators see), [`log`], [`clock`].
 //!
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
@@ -24,3 +25,4 @@ mod sentence;
 pub mod server;
 pub mod stats;
 pub mod store;
+pub mod systemd;

@@ -8,6 +8,7 @@
 use crate::config::{Config, Listen, VERSION};
 use crate::connection::{Connection, linger};
 use crate::instance::{Instance, Phase};
+use crate::systemd::Manager;
 use larder_protocol::Reject;
 use socket2::{Domain, Socket, Type};
 use std::future::Future;
@@ -124,6 +125,7 @@ pub fn run(
     acceptor: &Runtime,
     instance: &Arc<Instance>,
     listeners: Vec<std::net::TcpListener>,
+    manager: &Manager,
     mut stop_asked: impl AsyncFnMut(),
 ) -> io::Result<()> {
     let mut workers = Vec::new();
@@ -140,9 +142,15 @@ pub fn run(
     }
     threads.push(spawn_maintenance(instance)?);
     let workers: Arc<[Worker]> = workers.into();
-    let outcome =
-        acceptor.block_on(accept_all(instance, listeners, Arc::clone(&workers), stop_asked()));
+    let outcome = acceptor.block_on(accept_all(
+        instance,
+        listeners,
+        Arc::clone(&workers),
+        manager,
+        stop_asked(),
+    ));
     instance.stop();
+    manager.stopping();
     acceptor.block_on(drain(instance, &workers, stop_asked()));
     instance.enter(Phase::Over);
     for thread in threads {
@@ -177,6 +185,7 @@ async fn accept_all(
     instance: &Arc<Instance>,
     listeners: Vec<std::net::TcpListener>,
     workers: Arc<[Worker]>,
+    manager: &Manager,
     stop_asked: impl Future<Output = ()>,
 ) -> io::Result<()> {
     instance.acceptor_counters().total_connections.add(listeners.len() as u64);
@@ -192,6 +201,7 @@ async fn accept_all(
     };
     let accepting = tokio::spawn(acceptor.run());
     announce(instance);
+    manager.ready();
     let mut phase = instance.phase.subscribe();
     tokio::select! {
         () = stop_asked => {}

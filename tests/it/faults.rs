@@ -4,8 +4,6 @@ use crate::client::Client;
 use crate::process::Server;
 use crate::{larder, wait_until};
 use socket2::SockRef;
-use std::io::Read;
-use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// How a client ends its connection.

@@ -18,6 +18,7 @@ mod policies;
 mod process;
 mod script;
 mod stats;
+mod systemd;
 
 use process::{DEADLINE, Server};
 use std::io::Write as _;
