@@ -114,6 +114,11 @@ impl Connection {
         self.guest.addr
     }
 
+    /// Says that serving it panicked.
+    pub fn count_panic(&self) {
+        self.counters().conn_panics.increment();
+    }
+
     fn counters(&self) -> &Counters {
         &self.instance.counters[self.worker]
     }

@@ -7,7 +7,7 @@
 //!
 //! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (who
 //! may have started it), [`instance`] (what
-//! threads share), [`stats`], [`prefixes`] and [`clients`] (what operators see), [`log`], [`clock`].
+//! threads share), [`stats`], [`prefixes`] and [`clients`] (what operators see), [`log`], [`panics`], [`clock`].
 //!
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
 //! The store and the protocol know neither sockets nor clocks nor each other.
@@ -19,6 +19,7 @@ pub mod config;
 pub mod connection;
 pub mod instance;
 pub mod log;
+pub mod panics;
 pub mod prefixes;
 pub mod process;
 mod sentence;

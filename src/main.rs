@@ -3,6 +3,7 @@
 use larder::config::{self, Config, Invocation};
 use larder::instance::Instance;
 use larder::log::Log;
+use larder::panics;
 use larder::process::{self, PidFile, ProcessError};
 use larder::server;
 use larder::systemd::{self, Manager};
@@ -43,6 +44,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         absolute(path)?;
     }
     let log = Log::start(config.verbosity, config.log_file.as_deref())?;
+    panics::log_panics();
     if !config.without_effect.is_empty() {
         tracing::warn!("without effect here: {}", config.without_effect.join(", "));
     }

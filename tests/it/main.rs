@@ -14,6 +14,7 @@ mod drain;
 mod faults;
 mod memory;
 mod options;
+mod panics;
 mod policies;
 mod process;
 mod script;
