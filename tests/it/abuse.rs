@@ -125,18 +125,6 @@ fn a_client_that_never_reads_is_not_read() {
 }
 
 #[test]
-fn vanishing_clients_leave_the_server_whole() {
-    let server = larder(&[]);
-    let request = format!("set k 0 0 3000\r\n{}\r\nget k\r\n", "v".repeat(3000));
-    for cut in (0..request.len()).step_by(37) {
-        Client::connect(&server).send(&request[..cut]);
-    }
-    assert_others_are_served(&server);
-    let mut client = Client::connect(&server);
-    wait_until("they are gone", || client.stat("curr_connections") == 2);
-}
-
-#[test]
 fn what_a_request_needed_is_given_back_after_it() {
     let server = larder(&[]);
     let mut clients = Vec::new();

@@ -10,6 +10,7 @@ mod abuse;
 mod client;
 mod clients;
 mod connections;
+mod cpus;
 mod drain;
 mod faults;
 mod memory;
