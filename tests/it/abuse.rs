@@ -10,7 +10,7 @@ use std::time::Duration;
 const RSS_BESIDE_ITEMS_KIB_MAX: u64 = 24 * 1024;
 
 /// Resident memory of the server, in KiB.
-fn rss_kib(server: &Server) -> u64 {
+pub(crate) fn rss_kib(server: &Server) -> u64 {
     vm_kib(server, "VmRSS")
 }
 
