@@ -100,7 +100,7 @@ fn fifteen_thousand_are_served_and_forgotten() {
     serve_all(std::slice::from_mut(&mut client), 10);
     let base = rss_kib(&server);
     let mut after_first = None;
-    for round in 0..2 {
+    for _ in 0..2 {
         client.ask("stats reset\r\n", "RESET\r\n");
         let mut crowd = Vec::with_capacity(COUNT);
         while crowd.len() < COUNT {

@@ -13,13 +13,12 @@ fn small_gets_come_in_between_those_of_ten_thousand_keys() {
     const KEY_COUNT: usize = 10_000;
     let server = larder(&["-t", "1", "-R", "1"]);
     let mut small = Client::connect(&server);
-    let mut get = String::from("get");
-    let mut reply = String::new();
+    let (mut get, mut reply) = ("get".to_owned(), String::new());
     for number in 0..KEY_COUNT {
         let value = format!("value-{number:06}");
         small.ask(format!("set k{number} 0 0 12\r\n{value}\r\n"), "STORED\r\n");
-        get += &format!(" k{number}");
-        reply += &format!("VALUE k{number} 0 12\r\n{value}\r\n");
+        get.extend([" k", &number.to_string()]);
+        reply.extend(["VALUE k", &number.to_string(), " 0 12\r\n", &value, "\r\n"]);
     }
     // A turn ends after so many bytes or, behind the get, after so many requests.
     get += "\r\nversion\r\nversion\r\n";
