@@ -43,7 +43,8 @@ const LINGER_LEN_MAX: usize = 1 << 20;
 const LINGER_READ_LEN: usize = 16 * 1024;
 const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// What the connections of a thread share: in use while one of them has its turn, empty in between.
+/// What the connections of a thread share: in use while one of them has its turn. What is in there in between is
+/// nobody's.
 #[derive(Debug)]
 struct Buffers {
     input: Box<[u8]>,
@@ -111,6 +112,11 @@ impl Connection {
     /// Who it is.
     pub fn addr(&self) -> SocketAddr {
         self.guest.addr
+    }
+
+    /// Says that serving it panicked.
+    pub fn count_panic(&self) {
+        self.counters().conn_panics.increment();
     }
 
     fn counters(&self) -> &Counters {
@@ -218,6 +224,8 @@ impl Connection {
     ) -> io::Result<(usize, Turn)> {
         self.guest.set_state(State::ParseCmd);
         let now = self.instance.clock.now();
+        // Whose turn ended in an error left the replies that were not sent.
+        out.clear();
         out.extend_from_slice(&std::mem::take(&mut self.held));
         let (mut consumed, mut sent_len) = (0, 0);
         let turn = loop {

@@ -5,8 +5,9 @@
 //! hands them to [`connection::burst`], which has `larder_protocol` parse them, lets [`command`] carry
 //! each out on the [`store`], and gives the replies back to be written once.
 //!
-//! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`instance`] (what
-//! threads share), [`stats`], [`prefixes`] and [`clients`] (what operators see), [`log`], [`clock`].
+//! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (who
+//! may have started it), [`instance`] (what
+//! threads share), [`stats`], [`prefixes`] and [`clients`] (what operators see), [`log`], [`panics`], [`clock`].
 //!
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
 //! The store and the protocol know neither sockets nor clocks nor each other.
@@ -18,9 +19,11 @@ pub mod config;
 pub mod connection;
 pub mod instance;
 pub mod log;
+pub mod panics;
 pub mod prefixes;
 pub mod process;
 mod sentence;
 pub mod server;
 pub mod stats;
 pub mod store;
+pub mod systemd;

@@ -3,8 +3,10 @@
 use larder::config::{self, Config, Invocation};
 use larder::instance::Instance;
 use larder::log::Log;
+use larder::panics;
 use larder::process::{self, PidFile, ProcessError};
 use larder::server;
+use larder::systemd::{self, Manager};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
@@ -33,12 +35,16 @@ fn main() -> ExitCode {
 
 /// What can fail for a reason that the operator must know fails before [`detach`].
 fn serve(mut config: Config) -> Result<(), String> {
-    let listeners = server::bind(&config)?;
+    let mut listeners = systemd::listeners()?;
+    if listeners.is_empty() {
+        listeners = server::bind(&config)?;
+    }
     let bound = addresses(&listeners).map_err(|error| error.to_string())?;
     for path in [&mut config.pid_file, &mut config.port_file] {
         absolute(path)?;
     }
     let log = Log::start(config.verbosity, config.log_file.as_deref())?;
+    panics::log_panics();
     if !config.without_effect.is_empty() {
         tracing::warn!("without effect here: {}", config.without_effect.join(", "));
     }
@@ -60,7 +66,8 @@ fn serve(mut config: Config) -> Result<(), String> {
         process::write_port_file(path, &addrs).map_err(|error| error.to_string())?;
     }
     let instance = Arc::new(Instance::new(config, log, bound));
-    server::run(&event_loop, &instance, listeners, async || signals.wait_for_stop().await)
+    let stop_asked = async || signals.wait_for_stop().await;
+    server::run(&event_loop, &instance, listeners, &Manager::from_env(), stop_asked)
         .map_err(|error| format!("cannot serve: {error}"))?;
     drop(pid_file);
     tracing::info!("stopped");

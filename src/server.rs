@@ -8,12 +8,15 @@
 use crate::config::{Config, Listen, VERSION};
 use crate::connection::{Connection, linger};
 use crate::instance::{Instance, Phase};
+use crate::panics;
+use crate::systemd::Manager;
 use larder_protocol::Reject;
 use socket2::{Domain, Socket, Type};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
@@ -124,6 +127,7 @@ pub fn run(
     acceptor: &Runtime,
     instance: &Arc<Instance>,
     listeners: Vec<std::net::TcpListener>,
+    manager: &Manager,
     mut stop_asked: impl AsyncFnMut(),
 ) -> io::Result<()> {
     let mut workers = Vec::new();
@@ -140,9 +144,15 @@ pub fn run(
     }
     threads.push(spawn_maintenance(instance)?);
     let workers: Arc<[Worker]> = workers.into();
-    let outcome =
-        acceptor.block_on(accept_all(instance, listeners, Arc::clone(&workers), stop_asked()));
+    let outcome = acceptor.block_on(accept_all(
+        instance,
+        listeners,
+        Arc::clone(&workers),
+        manager,
+        stop_asked(),
+    ));
     instance.stop();
+    manager.stopping();
     acceptor.block_on(drain(instance, &workers, stop_asked()));
     instance.enter(Phase::Over);
     for thread in threads {
@@ -177,6 +187,7 @@ async fn accept_all(
     instance: &Arc<Instance>,
     listeners: Vec<std::net::TcpListener>,
     workers: Arc<[Worker]>,
+    manager: &Manager,
     stop_asked: impl Future<Output = ()>,
 ) -> io::Result<()> {
     instance.acceptor_counters().total_connections.add(listeners.len() as u64);
@@ -192,6 +203,7 @@ async fn accept_all(
     };
     let accepting = tokio::spawn(acceptor.run());
     announce(instance);
+    manager.ready();
     let mut phase = instance.phase.subscribe();
     tokio::select! {
         () = stop_asked => {}
@@ -286,7 +298,7 @@ impl Acceptor {
 
     /// The next connection on any listener.
     async fn accept(&self, first: usize) -> io::Result<(TcpStream, SocketAddr)> {
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             let (before, from) = self.listeners.split_at(first);
             let accepted = from.iter().chain(before).find_map(|listener| {
                 let accepted = listener.poll_accept(cx);
@@ -342,10 +354,22 @@ impl Acceptor {
         tracing::debug!(client = %addr, "connected");
         // What is moved into it is the memory of an idle connection.
         self.workers[index].event_loop.spawn(async move {
-            match connection.serve().await {
-                Ok(()) => tracing::debug!(client = %connection.addr(), "closed"),
-                Err(error) => {
+            let outcome = {
+                let mut serving = pin!(connection.serve());
+                poll_fn(move |cx| match panics::catch(|| serving.as_mut().poll(cx)) {
+                    Ok(poll) => poll.map(Ok),
+                    Err(panic) => Poll::Ready(Err(panic)),
+                })
+                .await
+            };
+            match outcome {
+                Ok(Ok(())) => tracing::debug!(client = %connection.addr(), "closed"),
+                Ok(Err(error)) => {
                     tracing::debug!(client = %connection.addr(), "connection ended: {error}");
+                }
+                Err(panic) => {
+                    connection.count_panic();
+                    tracing::error!(client = %connection.addr(), "closed: serving it panicked: {panic}");
                 }
             }
             drop((permit, seat));

@@ -127,6 +127,8 @@ counters! {
     time_in_listen_disabled_us,
     /// Times that a connection let others go first after `-R` requests.
     conn_yields,
+    /// Connections closed because serving them panicked.
+    conn_panics,
 }
 
 /// Appends a `STAT` line of anything that can be shown.

@@ -10,6 +10,8 @@ pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: Key<'_>, out: &mut Vec<u8
     let deadline = retrieve.touch().map(|exptime| Deadline::new(exptime, cx.now));
     let store = &cx.instance.store;
     let found = store.get(key, deadline, cx.now, |item| {
+        #[cfg(debug_assertions)]
+        crate::panics::when_asked(key.bytes());
         let value = (item.value.len(), item.value.parts());
         write_value(out, retrieve.verb(), key.bytes(), item.flags, value, item.cas_unique);
     });

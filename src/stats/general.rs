@@ -72,6 +72,7 @@ pub fn general(instance: &Instance, out: &mut Vec<u8>) {
         stat(out, name, 0);
     }
     // Ours, behind all of memcached's, for readers that go by position.
+    stat(out, "conn_panics", totals.conn_panics);
     stat(out, "larder_version", VERSION);
 }
 

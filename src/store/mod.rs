@@ -410,6 +410,10 @@ impl Store {
         (key.hash >> 40) as usize & (self.shards.len() - 1)
     }
 
+    /// A panic opens the lock again and poisons nothing. What is promised then: memory safety, as a shard is safe code; the
+    /// other shards; in this one the items that the operation had nothing to do with, and all of them where it was
+    /// reading, which changes marks only. A writing operation may be half done: its item may be gone or cut, and memory
+    /// may stay charged to nobody.
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
         self.shards[index].lock()
     }

@@ -90,6 +90,11 @@ impl Client {
         }
     }
 
+    /// Whether anything more comes before the server closes.
+    pub(crate) fn is_more(&mut self) -> bool {
+        !self.0.fill_buf().expect("an end in order").is_empty()
+    }
+
     pub(crate) fn stream(&self) -> &TcpStream {
         self.0.get_ref()
     }

@@ -34,31 +34,30 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `program` with `args` on a free port of 127.0.0.1 and returns once it listens.
     pub(crate) fn start(program: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(["-l", "127.0.0.1", "-p", "-1"]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::start_command(command)
+    }
+
+    /// Starts a server that listens on 127.0.0.1, and returns once it does.
+    pub(crate) fn start_command(mut command: Command) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory for the server");
         let ports = directory.path().join("ports");
         let stderr = File::create(directory.path().join("stderr")).expect("a file for stderr");
-
-        let mut command = Command::new(program);
-        command.args(["-l", "127.0.0.1", "-p", "-1"]);
         // memcached refuses to run as root unless it is told which user to become. Whoever owns a directory that
         // was made just now is who we are.
         let owner = fs::metadata(directory.path()).expect("the owner of the directory");
         if owner.uid() == 0 {
             command.args(["-u", "root"]);
         }
-        command
-            .args(args)
-            .env("MEMCACHED_PORT_FILENAME", &ports)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr);
-        let child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+        command.env("MEMCACHED_PORT_FILENAME", &ports).stderr(stderr);
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
 
         let mut server =
             Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), directory };
-        let port = server.wait_for_port(&ports, program, args);
+        let port = server.wait_for_port(&ports, &command);
         server.address.set_port(port);
         server
     }
@@ -96,16 +95,17 @@ impl Server {
 
     /// Waits until the server has ended by itself.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + DEADLINE;
+        self.wait_for(DEADLINE)
+    }
+
+    /// The same, where that may take so long.
+    pub(crate) fn wait_for(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().expect("the state of our own child") {
                 return status;
             }
-            assert!(
-                Instant::now() < deadline,
-                "server {} still runs after {DEADLINE:?}",
-                self.pid()
-            );
+            assert!(Instant::now() < deadline, "server {} still runs after {limit:?}", self.pid());
             thread::sleep(POLL_INTERVAL);
         }
     }
@@ -116,19 +116,18 @@ impl Server {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn wait_for_port(&mut self, ports: &PathBuf, program: &Path, args: &[&str]) -> u16 {
+    fn wait_for_port(&mut self, ports: &PathBuf, command: &Command) -> u16 {
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(port) = fs::read_to_string(ports).ok().as_deref().and_then(tcp_port) {
                 return port;
             }
-            let program = program.display();
             if let Some(status) = self.child.try_wait().expect("the state of our own child") {
-                panic!("{program} {args:?} ended at once, {status}: {}", self.stderr());
+                panic!("{command:?} ended at once, {status}: {}", self.stderr());
             }
             assert!(
                 Instant::now() < deadline,
-                "{program} {args:?} named no port within {DEADLINE:?}: {}",
+                "{command:?} named no port within {DEADLINE:?}: {}",
                 self.stderr()
             );
             thread::sleep(POLL_INTERVAL);

@@ -22,7 +22,7 @@ const GENERAL: &str = "pid uptime time version libevent pointer_size rusage_user
     unexpected_napi_ids round_robin_fallback bytes curr_items total_items slab_global_page_pool \
     expired_unfetched evicted_unfetched evicted_active evictions reclaimed \
     crawler_reclaimed crawler_items_checked lrutail_reflocked \
-    moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped larder_version";
+    moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped conn_panics larder_version";
 
 /// Section "stats settings" of memcached 1.6.45, less flash, TLS and proxy.
 const SETTINGS: &str = "maxbytes maxconns tcpport udpport inter verbosity oldest evictions domain_socket \

@@ -1,0 +1,89 @@
+//! The service manager: the sockets that it hands over, and what it is told. These are systemd's protocols,
+//! `sd_listen_fds(3)` and `sd_notify(3)`, which other managers speak too.
+//!
+//! Owns their variables of the environment. Those of the sockets are gone when they were read. `NOTIFY_SOCKET` stays:
+//! the server starts no other program that could take it for its own, and removing a variable is unsafe.
+//!
+//! INVARIANT: without their variables nothing here does anything.
+
+use listenfd::ListenFd;
+use socket2::SockRef;
+use std::ffi::OsString;
+use std::io;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// How long the manager may be busy with other things before it is left uninformed.
+const TELL_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The sockets that were handed over, ready for [`crate::server::run`]; none where the server is to bind its own.
+///
+/// The error is one sentence that names the file descriptor.
+pub fn listeners() -> Result<Vec<TcpListener>, String> {
+    let mut handed_over = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for index in 0..handed_over.len() {
+        let listener = take(&mut handed_over, index)
+            .map_err(|error| format!("cannot listen on what was handed over: {error}"))?;
+        listeners.extend(listener);
+    }
+    Ok(listeners)
+}
+
+fn take(handed_over: &mut ListenFd, index: usize) -> io::Result<Option<TcpListener>> {
+    let Some(listener) = handed_over.take_tcp_listener(index)? else {
+        return Ok(None);
+    };
+    if !SockRef::from(&listener).is_listener()? {
+        let addr = listener.local_addr()?;
+        return Err(io::Error::other(format!("the socket of {addr} does not listen")));
+    }
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
+}
+
+/// Who wants to know how far the server is, if anybody does.
+#[derive(Debug)]
+pub struct Manager {
+    /// A path, or with an `@` in front the name of an abstract socket.
+    socket: Option<OsString>,
+}
+
+impl Manager {
+    /// The one of the environment.
+    pub fn from_env() -> Self {
+        Self { socket: std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) }
+    }
+
+    /// Says that connections are accepted.
+    pub fn ready(&self) {
+        self.tell("READY=1");
+    }
+
+    /// Says that the end has begun.
+    pub fn stopping(&self) {
+        self.tell("STOPPING=1");
+    }
+
+    fn tell(&self, state: &str) {
+        if let Some(name) = &self.socket
+            && let Err(error) = send(name.as_bytes(), state)
+        {
+            tracing::warn!("cannot tell the service manager {state}: {error}");
+        }
+    }
+}
+
+fn send(name: &[u8], state: &str) -> io::Result<()> {
+    let manager = match name.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name))?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(TELL_TIME_MAX))?;
+    socket.send_to_addr(state.as_bytes(), &manager)?;
+    Ok(())
+}
