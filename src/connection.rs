@@ -218,6 +218,8 @@ impl Connection {
     ) -> io::Result<(usize, Turn)> {
         self.guest.set_state(State::ParseCmd);
         let now = self.instance.clock.now();
+        // What a connection that failed could not send is for nobody else.
+        out.clear();
         out.extend_from_slice(&std::mem::take(&mut self.held));
         let (mut consumed, mut sent_len) = (0, 0);
         let turn = loop {

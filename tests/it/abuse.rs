@@ -136,6 +136,29 @@ fn vanishing_clients_leave_the_server_whole() {
     wait_until("they are gone", || client.stat("curr_connections") == 2);
 }
 
+/// Resets a connection, with all that is on its way to it.
+fn reset(client: &Client) {
+    let linger = socket2::SockRef::from(client.stream());
+    linger.set_linger(Some(Duration::ZERO)).expect("a socket option");
+}
+
+#[test]
+fn replies_that_cannot_be_sent_reach_nobody_else() {
+    let server = larder(&["-t", "1", "-R", "1"]);
+    let value = "v".repeat(20_000);
+    Client::connect(&server).ask(format!("set k 0 0 20000\r\n{value}\r\n"), "STORED\r\n");
+    for round in 0..100 {
+        let mut gone = Client::connect(&server);
+        gone.send("get k\r\n".repeat(5000));
+        // It is being answered.
+        gone.bytes(1000 * (round + 1));
+        reset(&gone);
+        drop(gone);
+        let mut other = Client::connect(&server);
+        other.ask("version\r\n", "VERSION 1.6.45\r\n");
+    }
+}
+
 #[test]
 fn what_a_request_needed_is_given_back_after_it() {
     let server = larder(&[]);
