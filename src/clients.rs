@@ -1,11 +1,21 @@
-//! Who is connected: the registry behind `stats conns`.
+//! Who is connected: the registry behind `stats conns`, with what each connection holds.
+
+mod budget;
+
+pub use budget::Budget;
 
 use ahash::RandomState;
 use dashmap::DashMap;
-use std::net::SocketAddr;
+use nix::sys::socket::{Shutdown, shutdown};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// Who has never held more than this, in bytes, need not wait for room.
+const LIGHT_LEN_MAX: usize = 16 * 1024;
+/// When connections must be closed, those that hold most are, until no more than three of so many parts are held.
+const EASY_PARTS: usize = 4;
 
 /// What a connection is doing, in memcached's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +47,7 @@ impl State {
     }
 }
 
-/// One connection, as others see it. Written by the connection's own task only.
+/// One connection, as others see it. Written by the connection's own task only, save `is_closing`.
 #[derive(Debug)]
 pub struct Client {
     /// The socket's number in the process.
@@ -47,12 +57,14 @@ pub struct Client {
     /// Our address that it connected to.
     pub listen_addr: SocketAddr,
     state: AtomicU8,
+    /// Whether it ever held more than [`LIGHT_LEN_MAX`].
+    is_heavy: AtomicBool,
+    /// Whether it is to be closed, for what it holds.
+    is_closing: AtomicBool,
     /// Of the last request, on the server's clock.
     last_cmd_ms: AtomicU64,
-    /// Capacity of the read buffer, in bytes.
-    pub read_buf_bytes: AtomicUsize,
-    /// Capacity of the reply buffer, in bytes.
-    pub response_bytes: AtomicUsize,
+    read_buf_bytes: AtomicUsize,
+    response_bytes: AtomicUsize,
 }
 
 impl Client {
@@ -61,9 +73,24 @@ impl Client {
         State::ALL[usize::from(self.state.load(Relaxed))]
     }
 
-    /// Whether it holds a part of a request, or replies that the client has not taken.
-    pub fn is_busy(&self) -> bool {
-        self.read_buf_bytes.load(Relaxed) > 0 || self.response_bytes.load(Relaxed) > 0
+    /// Capacity of the read buffer, in bytes.
+    pub fn read_buf_bytes(&self) -> usize {
+        self.read_buf_bytes.load(Relaxed)
+    }
+
+    /// Capacity of the reply buffer, in bytes.
+    pub fn response_bytes(&self) -> usize {
+        self.response_bytes.load(Relaxed)
+    }
+
+    /// What it holds of requests that have not come whole and of replies that the client has not taken, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.read_buf_bytes() + self.response_bytes()
+    }
+
+    /// Whether it is to be closed, for what it holds.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Relaxed)
     }
 
     /// Says what it is doing.
@@ -83,12 +110,45 @@ impl Client {
 }
 
 /// All open connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clients {
     by_fd: DashMap<RawFd, Arc<Client>, RandomState>,
+    /// How many there are from each address; empty where any number may be.
+    by_ip: DashMap<IpAddr, u32, RandomState>,
+    /// 0 is any number.
+    per_ip_max: u32,
+    /// What they hold.
+    pub budget: Budget,
+}
+
+/// Connections that were closed for what they held.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// Those that held a part of a request.
+    pub readers: u64,
+    /// Those that held replies.
+    pub writers: u64,
+    /// What they held, in bytes.
+    pub bytes: usize,
 }
 
 impl Clients {
+    /// No connections yet, which may hold so many bytes; so many of one address, or any number for 0.
+    pub fn new(connection_memory_bytes: u64, per_ip_max: u32) -> Self {
+        let limit = usize::try_from(connection_memory_bytes).unwrap_or(usize::MAX);
+        Self {
+            by_fd: DashMap::default(),
+            by_ip: DashMap::default(),
+            per_ip_max,
+            budget: Budget::new(limit),
+        }
+    }
+
+    /// Whether there may be no more connections from an address. They enter from one thread only.
+    pub fn is_full(&self, ip: IpAddr) -> bool {
+        self.per_ip_max > 0 && self.by_ip.get(&ip).is_some_and(|count| *count >= self.per_ip_max)
+    }
+
     /// Enters a connection; it leaves when the guard is dropped.
     pub fn enter(
         self: &Arc<Self>,
@@ -102,17 +162,61 @@ impl Clients {
             addr,
             listen_addr,
             state: AtomicU8::new(State::Read as u8),
+            is_heavy: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
             last_cmd_ms: AtomicU64::new(now_ms),
             read_buf_bytes: AtomicUsize::new(0),
             response_bytes: AtomicUsize::new(0),
         });
         self.by_fd.insert(fd, Arc::clone(&client));
+        if self.per_ip_max > 0 {
+            *self.by_ip.entry(addr.ip()).or_default() += 1;
+        }
         Guest { clients: Arc::clone(self), client }
     }
 
     /// Whether any connection holds a part of a request, or replies.
     pub fn any_busy(&self) -> bool {
-        self.by_fd.iter().any(|row| row.value().is_busy())
+        self.by_fd.iter().any(|row| row.value().held_bytes() > 0)
+    }
+
+    /// Closes the connections that hold most, of those that have asked for nothing since `since_ms`, until enough has
+    /// come free; one at least, where there is one.
+    pub fn close_worst(&self, since_ms: u64) -> Closed {
+        let mut holders: Vec<(usize, RawFd)> = self
+            .by_fd
+            .iter()
+            .filter(|row| row.held_bytes() > 0 && row.last_cmd_ms() <= since_ms)
+            .map(|row| (row.held_bytes(), row.fd))
+            .collect();
+        holders.sort_unstable_by(|left, right| right.cmp(left));
+        let enough = self.budget.limit() / EASY_PARTS * (EASY_PARTS - 1);
+        let to_free = self.budget.used().saturating_sub(enough).max(1);
+        let mut closed = Closed::default();
+        for (_, fd) in holders {
+            if closed.bytes >= to_free {
+                break;
+            }
+            self.close(fd, &mut closed);
+        }
+        closed
+    }
+
+    /// Ends a connection as its client could: by what its task reads, or cannot write.
+    fn close(&self, fd: RawFd, closed: &mut Closed) {
+        // While the row is locked it stays, and with it the number of the socket.
+        let Some(client) = self.by_fd.get(&fd) else { return };
+        let (is_writing, is_closing) = (client.response_bytes() > 0, client.is_closing());
+        client.is_closing.store(true, Relaxed);
+        // Who is not amid a reply can still be told why.
+        let how = if is_writing { Shutdown::Both } else { Shutdown::Read };
+        if let Err(error) = shutdown(fd, how) {
+            tracing::debug!(client = %client.addr, "cannot close: {error}");
+        }
+        closed.bytes += client.held_bytes();
+        if !is_closing {
+            *(if is_writing { &mut closed.writers } else { &mut closed.readers }) += 1;
+        }
     }
 
     /// The connections as they are now, by socket number.
@@ -138,9 +242,55 @@ impl std::ops::Deref for Guest {
     }
 }
 
+impl Guest {
+    /// Whether it may be read: who has needed much memory before waits while there is little.
+    pub fn may_read(&self) -> bool {
+        !self.client.is_heavy.load(Relaxed) || self.clients.budget.has_room()
+    }
+
+    /// Means to hold a read buffer of so many bytes, in place of the one that it has; false where it must wait.
+    pub fn plan_input(&self, bytes: usize) -> bool {
+        self.hold(&self.client.read_buf_bytes, bytes, self.clients.budget.plannable())
+    }
+
+    /// Holds a read buffer of so many bytes, in place of the one that it has; false, and nothing changed, where
+    /// there is no memory for it.
+    pub fn hold_input(&self, bytes: usize) -> bool {
+        self.hold(&self.client.read_buf_bytes, bytes, self.clients.budget.limit())
+    }
+
+    /// The same for replies.
+    pub fn hold_replies(&self, bytes: usize) -> bool {
+        self.hold(&self.client.response_bytes, bytes, self.clients.budget.limit())
+    }
+
+    fn hold(&self, held: &AtomicUsize, bytes: usize, max: usize) -> bool {
+        let before = held.load(Relaxed);
+        if before == bytes {
+            return true;
+        }
+        let is_held = self.clients.budget.change(before, bytes, max);
+        if is_held {
+            held.store(bytes, Relaxed);
+        }
+        if bytes > LIGHT_LEN_MAX {
+            self.client.is_heavy.store(true, Relaxed);
+        }
+        is_held
+    }
+}
+
 impl Drop for Guest {
     fn drop(&mut self) {
         self.clients.by_fd.remove(&self.client.fd);
+        self.clients.budget.change(self.client.held_bytes(), 0, 0);
+        if self.clients.per_ip_max > 0 {
+            let leave = |_: &IpAddr, count: &mut u32| {
+                *count -= 1;
+                *count == 0
+            };
+            self.clients.by_ip.remove_if_mut(&self.client.addr.ip(), leave);
+        }
     }
 }
 
@@ -150,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_client_is_listed_as_long_as_it_is_there() {
-        let clients = Arc::new(Clients::default());
+        let clients = Arc::new(Clients::new(1 << 20, 0));
         let addr = SocketAddr::from(([127, 0, 0, 1], 5));
         let first = clients.enter(7, addr, addr, 0);
         let second = clients.enter(3, addr, addr, 0);
@@ -162,6 +312,47 @@ mod tests {
         drop(second);
         drop(first);
         assert!(clients.all().is_empty());
+    }
+
+    #[test]
+    fn an_address_is_full_until_one_of_it_leaves() {
+        let clients = Arc::new(Clients::new(1 << 20, 2));
+        let [here, there] = [1, 2].map(|host| SocketAddr::from(([127, 0, 0, host], 5)));
+        let first = clients.enter(7, here, here, 0);
+        assert!(!clients.is_full(here.ip()));
+        let second = clients.enter(8, here, here, 0);
+        assert!(clients.is_full(here.ip()) && !clients.is_full(there.ip()));
+        drop(first);
+        assert!(!clients.is_full(here.ip()));
+        drop(second);
+        assert!(clients.by_ip.is_empty());
+    }
+
+    #[test]
+    fn what_one_holds_is_free_when_it_leaves() {
+        let clients = Arc::new(Clients::new(1 << 20, 0));
+        let addr = SocketAddr::from(([127, 0, 0, 1], 5));
+        let guest = clients.enter(7, addr, addr, 0);
+        assert!(guest.hold_input(LIGHT_LEN_MAX) && guest.hold_replies(500_000));
+        assert!(guest.hold_replies(LIGHT_LEN_MAX));
+        assert_eq!(clients.budget.used(), 2 * LIGHT_LEN_MAX);
+        assert!(!guest.hold_input(1 << 20));
+        assert_eq!(guest.read_buf_bytes(), LIGHT_LEN_MAX);
+        drop(guest);
+        assert_eq!(clients.budget.used(), 0);
+    }
+
+    #[test]
+    fn only_who_needed_much_waits() {
+        let clients = Arc::new(Clients::new(1 << 20, 0));
+        let addr = SocketAddr::from(([127, 0, 0, 1], 5));
+        let [hog, heavy, light] = [7, 8, 9].map(|fd| clients.enter(fd, addr, addr, 0));
+        assert!(heavy.hold_input(LIGHT_LEN_MAX + 1) && heavy.hold_input(0));
+        assert!(light.hold_input(LIGHT_LEN_MAX) && light.hold_input(0));
+        assert!(hog.hold_replies(1_000_000));
+        assert!(!heavy.may_read() && light.may_read());
+        assert!(hog.hold_replies(0));
+        assert!(heavy.may_read());
     }
 
     #[test]

@@ -31,15 +31,21 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The memcached release whose behaviour clients and tools are shown.
 pub const COMPATIBLE_VERSION: &str = "1.6.45";
 
-/// The environment variable that names [`Config::port_file`].
 /// In seconds.
 const DRAIN_TIMEOUT_S: u32 = 5;
+/// The environment variable that names [`Config::port_file`].
 const PORT_FILE_VARIABLE: &str = "MEMCACHED_PORT_FILENAME";
 
 const BYTES_PER_MB: u64 = 1 << 20;
 
 /// What `-I` is when it is not given and `-m` has room for it, in bytes.
 const ITEM_SIZE_MAX_DEFAULT_BYTES: u32 = 1 << 20;
+
+/// What `-o connection_memory` is when it is not given: this part of `-m`, and so many bytes at least.
+const CONNECTION_MEMORY_PART: u64 = 16;
+const CONNECTION_MEMORY_DEFAULT_MIN_BYTES: u64 = 32 << 20;
+/// So many of the largest requests must fit in it: one that comes, and the reply to it.
+const CONNECTION_MEMORY_ITEMS: u64 = 2;
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +169,14 @@ pub struct Config {
     pub protocol: Protocol,
     /// `-o eviction`: which items go first. Default S3-FIFO.
     pub eviction: Eviction,
+    /// `-o connection_memory`: what all connections together may hold of requests that have not come whole and of
+    /// replies that are not taken, in bytes, 1 MiB to 1 PiB and at least twice
+    /// [`item_size_max_bytes`](Self::item_size_max_bytes). Default: a 16th of
+    /// [`memory_limit_bytes`](Self::memory_limit_bytes), at least 32 MiB and that minimum.
+    pub connection_memory_bytes: u64,
+    /// `-o maxconns_per_ip`: connections from one address at the same time, 1 to 2,147,483,647, or 0 for any number.
+    /// Default 0.
+    pub max_connections_per_ip: u32,
     /// `-o drain_timeout`: how long a stopping server waits for requests that are on their way and replies
     /// that are not taken, in seconds, 0 to 3,600. Default 5.
     pub drain_timeout_s: u32,
@@ -250,6 +264,8 @@ impl Config {
     /// Checks what no option can check alone, and turns the options' units into the fields'.
     fn resolve(options: Options, port_file: Option<OsString>) -> Result<Config, ConfigError> {
         let memory_limit_bytes = options.memory_limit_mb * BYTES_PER_MB;
+        let item_size_max_bytes = item_size_max(options.item_size_max_bytes, memory_limit_bytes)?;
+        let mut connection_memory_bytes = None;
         let mut config = Config {
             port: options.port,
             listen: options.listen.into_iter().flat_map(|list| list.0).collect(),
@@ -261,7 +277,7 @@ impl Config {
             pid_file: options.pid_file,
             log_file: options.log_file,
             verbosity: options.verbosity.min(3),
-            item_size_max_bytes: item_size_max(options.item_size_max_bytes, memory_limit_bytes)?,
+            item_size_max_bytes,
             evictions: !options.evictions_disabled,
             flush_enabled: !options.flush_disabled,
             dump_enabled: !options.dump_disabled,
@@ -273,6 +289,8 @@ impl Config {
             detail_enabled: options.prefix_delimiter.is_some(),
             protocol: options.protocol,
             eviction: Eviction::S3Fifo,
+            connection_memory_bytes: 0,
+            max_connections_per_ip: 0,
             drain_timeout_s: DRAIN_TIMEOUT_S,
             idle_timeout_s: 0,
             maxconns_fast: true,
@@ -284,13 +302,17 @@ impl Config {
         };
         for extended in options.extended.into_iter().flat_map(|list| list.0) {
             match extended {
+                Extended::ConnectionMemory(bytes) => connection_memory_bytes = Some(bytes),
                 Extended::Eviction(eviction) => config.eviction = eviction,
                 Extended::DrainTimeout(seconds) => config.drain_timeout_s = seconds,
                 Extended::IdleTimeout(seconds) => config.idle_timeout_s = seconds,
                 Extended::MaxconnsFast(fast) => config.maxconns_fast = fast,
+                Extended::MaxconnsPerIp(count) => config.max_connections_per_ip = count,
                 Extended::WithoutEffect(_) => {}
             }
         }
+        config.connection_memory_bytes =
+            connection_memory(connection_memory_bytes, item_size_max_bytes, memory_limit_bytes)?;
         Ok(config)
     }
 }
@@ -308,6 +330,26 @@ fn item_size_max(given: Option<u32>, memory_limit_bytes: u64) -> Result<u32, Con
             "-I/--max-item-size is {bytes} bytes, which is more than half of the {} MB of \
              -m/--memory-limit: lower -I or raise -m",
             memory_limit_bytes / BYTES_PER_MB,
+        ))),
+    }
+}
+
+/// `-o connection_memory` against `-I` and `-m`, all in bytes.
+fn connection_memory(
+    given: Option<u64>,
+    item_size_max_bytes: u32,
+    memory_limit_bytes: u64,
+) -> Result<u64, ConfigError> {
+    let min = u64::from(item_size_max_bytes) * CONNECTION_MEMORY_ITEMS;
+    match given {
+        None => {
+            let part = memory_limit_bytes / CONNECTION_MEMORY_PART;
+            Ok(part.max(CONNECTION_MEMORY_DEFAULT_MIN_BYTES).max(min))
+        }
+        Some(bytes) if bytes >= min => Ok(bytes),
+        Some(bytes) => Err(ConfigError::new(format!(
+            "-o connection_memory is {bytes} bytes, which is less than twice the \
+             {item_size_max_bytes} bytes of -I/--max-item-size: raise it or lower -I"
         ))),
     }
 }
@@ -382,6 +424,8 @@ mod tests {
             detail_enabled: false,
             protocol: Protocol::Auto,
             eviction: Eviction::S3Fifo,
+            connection_memory_bytes: 32 << 20,
+            max_connections_per_ip: 0,
             drain_timeout_s: 5,
             idle_timeout_s: 0,
             maxconns_fast: true,
@@ -425,6 +469,12 @@ mod tests {
             (&[&["-B", "auto"]], |_| {}),
             (&[&["-o", "eviction=lfu"], &["-o", "eviction=lru,eviction=lfu"]], |c| {
                 c.eviction = Eviction::Lfu;
+            }),
+            (&[&["-o", "connection_memory=33m"], &["-o", "connection_memory=34603008"]], |c| {
+                c.connection_memory_bytes = 33 << 20;
+            }),
+            (&[&["-o", "maxconns_per_ip=9"]], |c| {
+                c.max_connections_per_ip = 9;
             }),
             (&[&["-o", "drain_timeout=9"]], |c| {
                 c.drain_timeout_s = 9;
@@ -601,6 +651,25 @@ mod tests {
         assert_eq!(config(&["-m", "2"]).item_size_max_bytes, 1 << 20);
         assert_eq!(config(&["-m", "1", "-I", "512k"]).item_size_max_bytes, 512 << 10);
         assert!(refusal(&["-m", "1", "-I", "1m"]).starts_with("-I/--max-item-size is 1048576"));
+    }
+
+    #[test]
+    fn connection_memory_item_size_and_memory() {
+        let bytes = |args: &[&str]| config(args).connection_memory_bytes;
+        // A 16th of -m, but no less than 32 MiB, and no less than a request and a reply of -I.
+        assert_eq!(bytes(&["-m", "512"]), 32 << 20);
+        assert_eq!(bytes(&["-m", "1024"]), 64 << 20);
+        assert_eq!(bytes(&["-m", "1024", "-I", "32m"]), 64 << 20);
+        assert_eq!(bytes(&["-m", "1024", "-I", "33m"]), 66 << 20);
+        assert_eq!(bytes(&["-m", "1073741824"]), 1 << 46);
+        // Whatever their order.
+        assert_eq!(bytes(&["-o", "connection_memory=2m", "-I", "1m"]), 2 << 20);
+        assert_eq!(bytes(&["-m", "1", "-o", "connection_memory=1m"]), 1 << 20);
+        assert_eq!(
+            refusal(&["-o", "connection_memory=2097151"]),
+            "-o connection_memory is 2097151 bytes, which is less than twice the 1048576 bytes of \
+             -I/--max-item-size: raise it or lower -I"
+        );
     }
 
     #[test]

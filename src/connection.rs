@@ -7,6 +7,8 @@
 //! served.
 //! INVARIANT: a connection costs at most its input, which holds one request (a value of `-I` at
 //! most) or is small, and its unsent replies, which are 64 KiB and one value more.
+//! INVARIANT: what it costs is within the budget of all connections. It waits before it grows; where what it has got
+//! already finds no room, it ends.
 
 pub mod burst;
 
@@ -16,13 +18,13 @@ use crate::instance::Instance;
 use crate::stats::Counters;
 use burst::{Next, Session};
 use bytes::{Buf, Bytes, BytesMut};
+use larder_protocol::Reject;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -30,8 +32,10 @@ use tokio::net::TcpStream;
 
 /// As much is read at once, in bytes. A longer request is read into memory of the connection.
 const READ_LEN: usize = 64 * 1024;
-/// The most room that is made for a read there, in bytes, whatever length was announced.
-const ROOM_LEN_MAX: usize = 1 << 20;
+/// So much of a longer request comes first, whatever length was announced.
+const FIRST_LEN_MIN: usize = READ_LEN / 2;
+/// That memory grows by this factor at most when it is full.
+const GROWTH: usize = 4;
 /// The replies' buffer of a thread is given back when it grew past this.
 const SMALL_OUT_LEN: usize = 2 << 20;
 /// As much is held back, in bytes, when others have their turn in the middle of a burst.
@@ -67,10 +71,7 @@ pub struct Connection {
     stream: TcpStream,
     session: Session,
     /// What was read and is not done with.
-    input: BytesMut,
-    /// What `input` may have allocated since it was last made anew; its own capacity forgets what has
-    /// been consumed.
-    input_allocated: usize,
+    input: Vec<u8>,
     /// How long the input must be for another look at it.
     len_min: usize,
     /// Replies that are sent with the next ones.
@@ -90,6 +91,8 @@ enum Turn {
     Quit,
     /// Not at all, but the client is still sending.
     Close,
+    /// The same, and it must hear that there is no memory for what it sends.
+    NoMemory,
 }
 
 impl Connection {
@@ -101,8 +104,7 @@ impl Connection {
             guest,
             stream,
             session: Session::default(),
-            input: BytesMut::new(),
-            input_allocated: 0,
+            input: Vec::new(),
             len_min: 1,
             held: Bytes::new(),
             unsent: Bytes::new(),
@@ -136,6 +138,10 @@ impl Connection {
                 Turn::Quit => return Ok(()),
                 // In memory of its own, which a connection does not need before.
                 Turn::Close => return Box::pin(linger(&mut self.stream)).await,
+                Turn::NoMemory => return Box::pin(self.refuse()).await,
+            }
+            if !self.has_room() {
+                Box::pin(self.wait_for_room()).await;
             }
             let seconds = self.instance.config.idle_timeout_s;
             if seconds == 0 || self.input.len() >= self.len_min {
@@ -155,14 +161,16 @@ impl Connection {
     /// Reads what there is to read and answers it, as far as the client takes the answers.
     async fn turn(&mut self) -> io::Result<Turn> {
         if self.input.len() < self.len_min {
-            if self.len_min <= READ_LEN {
+            if self.is_read_shared() {
                 return poll_fn(|cx| self.poll_shared(cx)).await;
             }
+            if self.guest.is_closing() {
+                return Ok(self.end());
+            }
             self.set_reading();
-            self.make_room();
             let len = self.stream.read_buf(&mut self.input).await?;
             if len == 0 {
-                return Ok(Turn::Quit);
+                return Ok(self.end());
             }
             self.counters().bytes_read.add(len as u64);
             if self.input.len() < self.len_min {
@@ -185,7 +193,7 @@ impl Connection {
             let input = room.filled();
             let len = input.len() - self.input.len();
             if len == 0 {
-                return Poll::Ready(Ok(Turn::Quit));
+                return Poll::Ready(Ok(self.end()));
             }
             self.counters().bytes_read.add(len as u64);
             let (consumed, turn) = if input.len() < self.len_min {
@@ -193,7 +201,7 @@ impl Connection {
             } else {
                 self.answer(cx, input, out)?
             };
-            self.keep(&input[consumed..]);
+            let turn = self.keep(&input[consumed..], turn);
             let is_done = turn == Turn::On && self.input.is_empty() && self.unsent.is_empty();
             Poll::Ready(Ok(if is_last && is_done { Turn::Close } else { turn }))
         })
@@ -201,17 +209,14 @@ impl Connection {
 
     /// Answers what is in the input.
     fn answer_own(&mut self, cx: &mut task::Context<'_>) -> io::Result<Turn> {
-        let mut input = std::mem::take(&mut self.input);
+        let input = std::mem::take(&mut self.input);
         let answered = BUFFERS.with_borrow_mut(|buffers| self.answer(cx, &input, &mut buffers.out));
         let (consumed, turn) = answered?;
-        input.advance(consumed);
-        if input.len() > READ_LEN || self.len_min > READ_LEN {
+        if consumed == 0 {
             self.input = input;
-            self.note_input();
-        } else {
-            self.keep(&input);
+            return Ok(turn);
         }
-        Ok(turn)
+        Ok(self.keep(&input[consumed..], turn))
     }
 
     /// Answers requests until there is no whole one left, or the client does not take the answers; how much of the
@@ -224,7 +229,7 @@ impl Connection {
     ) -> io::Result<(usize, Turn)> {
         self.guest.set_state(State::ParseCmd);
         let now = self.instance.clock.now();
-        // Whose turn ended in an error left the replies that were not sent.
+        // What a connection that failed could not send is for nobody else.
         out.clear();
         out.extend_from_slice(&std::mem::take(&mut self.held));
         let (mut consumed, mut sent_len) = (0, 0);
@@ -251,6 +256,9 @@ impl Connection {
                 Next::Close => Turn::Close,
             };
         };
+        if self.unsent.is_empty() {
+            self.hold_replies(self.held.len())?;
+        }
         if consumed > 0 {
             self.guest.touch(now.ms);
         }
@@ -268,8 +276,15 @@ impl Connection {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(len) => sent_len += len,
                 Poll::Pending => {
-                    self.unsent = Bytes::from(std::mem::take(out)).split_off(sent_len);
-                    self.guest.response_bytes.store(self.unsent.len(), Relaxed);
+                    let rest_len = out.len() - sent_len;
+                    // A small rest is worth a copy, so that it does not hold all of the buffer.
+                    if rest_len <= out.capacity() / 2 {
+                        self.hold_replies(rest_len)?;
+                        self.unsent = Bytes::copy_from_slice(&out[sent_len..]);
+                    } else {
+                        self.hold_replies(out.capacity())?;
+                        self.unsent = Bytes::from(std::mem::take(out)).split_off(sent_len);
+                    }
                     break;
                 }
             }
@@ -291,8 +306,16 @@ impl Connection {
             self.unsent.advance(len);
         }
         self.unsent = Bytes::new();
-        self.guest.response_bytes.store(0, Relaxed);
-        Ok(())
+        self.hold_replies(0)
+    }
+
+    /// Takes memory for replies, or gives it back. Without it the connection ends: amid a reply nothing can be said.
+    fn hold_replies(&self, len: usize) -> io::Result<()> {
+        if self.guest.hold_replies(len) {
+            return Ok(());
+        }
+        self.counters().response_obj_oom.increment();
+        Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for replies that are not taken"))
     }
 
     fn set_reading(&self) {
@@ -303,23 +326,70 @@ impl Connection {
         });
     }
 
-    /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request.
-    fn keep(&mut self, rest: &[u8]) {
-        self.input = BytesMut::from(rest);
-        self.input_allocated = 0;
-        self.note_input();
+    /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request. How to go on
+    /// then.
+    fn keep(&mut self, rest: &[u8], turn: Turn) -> Turn {
+        if self.guest.hold_input(rest.len()) {
+            self.input = rest.to_vec();
+            return turn;
+        }
+        self.counters().read_buf_oom.increment();
+        self.give_up_input()
     }
 
-    /// Makes room in the input for what is missing, as far as that is near.
-    fn make_room(&mut self) {
-        self.input.reserve((self.len_min - self.input.len()).min(ROOM_LEN_MAX));
-        self.note_input();
+    /// What came is never answered, since there is no memory for it.
+    fn give_up_input(&mut self) -> Turn {
+        self.input = Vec::new();
+        self.guest.hold_input(0);
+        Turn::NoMemory
     }
 
-    /// Lets others know what the input takes.
-    fn note_input(&mut self) {
-        self.input_allocated = self.input_allocated.max(self.input.capacity());
-        self.guest.read_buf_bytes.store(self.input_allocated, Relaxed);
+    /// Whether the next read goes into the thread's buffer.
+    fn is_read_shared(&self) -> bool {
+        self.len_min <= READ_LEN || self.input.len() < FIRST_LEN_MIN
+    }
+
+    /// Whether there is memory for the next read, or none is needed. Grows by what has come, not by what was announced.
+    fn has_room(&mut self) -> bool {
+        let (len, capacity) = (self.input.len(), self.input.capacity());
+        if len >= self.len_min {
+            return true;
+        }
+        if self.is_read_shared() {
+            return self.guest.may_read();
+        }
+        if len < capacity {
+            return true;
+        }
+        let wanted = self.len_min.min(len * GROWTH);
+        if !self.guest.plan_input(wanted) {
+            return false;
+        }
+        // The system may have less than the budget.
+        let is_there = self.input.try_reserve_exact(wanted - len).is_ok();
+        if !is_there {
+            self.guest.hold_input(capacity);
+        }
+        is_there
+    }
+
+    /// Waits until there is memory for the next read, or the connection is to be closed.
+    async fn wait_for_room(&mut self) {
+        let instance = Arc::clone(&self.instance);
+        instance.clients.budget.wait(|| self.guest.is_closing() || self.has_room()).await;
+    }
+
+    /// How to go on where nothing more can be read: the client has closed, or it is closed for what it holds.
+    fn end(&mut self) -> Turn {
+        if self.guest.is_closing() { self.give_up_input() } else { Turn::Quit }
+    }
+
+    /// Tells the client that there is no memory for its request.
+    async fn refuse(&mut self) -> io::Result<()> {
+        tracing::debug!(client = %self.guest.addr, "closing: no memory for its request");
+        // Where the client takes nothing, it hears nothing.
+        let _ = self.stream.try_write(Reject::OutOfMemoryReading.line());
+        linger(&mut self.stream).await
     }
 }
 

@@ -81,7 +81,10 @@ impl Instance {
             limits,
             store,
             clock: Clock::start(),
-            clients: Arc::default(),
+            clients: Arc::new(Clients::new(
+                config.connection_memory_bytes,
+                config.max_connections_per_ip,
+            )),
             prefixes: Prefixes::new(config.prefix_delimiter, config.detail_enabled),
             log,
             counters: (0..=config.threads).map(|_| Counters::default()).collect(),

@@ -5,6 +5,8 @@
 //!
 //! INVARIANT: never more than `-c` connections are served at a time.
 
+mod relief;
+
 use crate::config::{Config, Listen, VERSION};
 use crate::connection::{Connection, linger};
 use crate::instance::{Instance, Phase};
@@ -143,6 +145,8 @@ pub fn run(
         })?);
     }
     threads.push(spawn_maintenance(instance)?);
+    let relieved = Arc::clone(instance);
+    acceptor.spawn(async move { relief::relieve(&relieved).await });
     let workers: Arc<[Worker]> = workers.into();
     let outcome = acceptor.block_on(accept_all(
         instance,
@@ -266,7 +270,7 @@ struct Acceptor {
 
 impl Acceptor {
     async fn run(self) {
-        let mut failing = false;
+        let mut failing_since = None;
         // The listener that is asked first, in turn, so that a busy one does not shut out the others.
         let mut first = 0;
         loop {
@@ -278,18 +282,25 @@ impl Acceptor {
             first = (first + 1) % self.listeners.len();
             match self.accept(first).await {
                 Ok((stream, addr)) => {
-                    failing = false;
-                    match permit.or_else(|| Arc::clone(&self.limit).try_acquire_owned().ok()) {
+                    if let Some(since) = failing_since.take() {
+                        self.enable_accepting(since);
+                    }
+                    let permit = if self.instance.clients.is_full(addr.ip()) {
+                        None
+                    } else {
+                        permit.or_else(|| Arc::clone(&self.limit).try_acquire_owned().ok())
+                    };
+                    match permit {
                         Some(permit) => self.deal(stream, addr, permit),
                         None => self.reject(stream),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    if !failing {
+                    if failing_since.is_none() {
                         tracing::warn!("cannot accept a connection, trying again: {error}");
+                        failing_since = Some(self.disable_accepting());
                     }
-                    failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -314,15 +325,24 @@ impl Acceptor {
         if let Ok(permit) = Arc::clone(&self.limit).try_acquire_owned() {
             return permit;
         }
-        let counters = self.instance.acceptor_counters();
-        counters.listen_disabled_num.increment();
-        self.instance.accepting.store(false, Relaxed);
-        let since = Instant::now();
+        let since = self.disable_accepting();
         let permit = Arc::clone(&self.limit).acquire_owned().await;
-        let waited_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        counters.time_in_listen_disabled_us.add(waited_us);
-        self.instance.accepting.store(true, Relaxed);
+        self.enable_accepting(since);
         permit.expect("the semaphore is never closed")
+    }
+
+    /// Lets operators know that nothing is accepted from now on.
+    fn disable_accepting(&self) -> Instant {
+        self.instance.acceptor_counters().listen_disabled_num.increment();
+        self.instance.accepting.store(false, Relaxed);
+        Instant::now()
+    }
+
+    /// Lets operators know that connections are accepted again.
+    fn enable_accepting(&self, since: Instant) {
+        let waited_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.instance.acceptor_counters().time_in_listen_disabled_us.add(waited_us);
+        self.instance.accepting.store(true, Relaxed);
     }
 
     /// Says that there are too many, and waits a little until that is heard. In a flood, only closes.

@@ -71,8 +71,12 @@ macro_rules! counters {
 counters! {
     /// Connections served, our own listeners among them.
     total_connections,
-    /// Connections refused for being over the limit.
+    /// Connections refused for being over the limit, or over that of their address.
     rejected_connections,
+    /// Connections closed for replies that there was no memory for, as `-o connection_memory` says.
+    response_obj_oom,
+    /// The same for requests that had not come whole.
+    read_buf_oom,
     /// Keys asked for by `get` and `gets`.
     cmd_get,
     /// Storage commands carried out, whatever came of them.
@@ -121,7 +125,7 @@ counters! {
     bytes_read,
     /// Bytes that went to clients.
     bytes_written,
-    /// Times that accepting stopped because the connection limit was met.
+    /// Times that accepting stopped because the connection limit was met, or file descriptors or memory were short.
     listen_disabled_num,
     /// Microseconds that accepting has been stopped for.
     time_in_listen_disabled_us,

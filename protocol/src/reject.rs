@@ -21,6 +21,8 @@ pub enum Reject {
     OutOfMemory,
     /// As [`Reject::OutOfMemory`], in the words of `incr` and `decr`.
     OutOfMemoryArithmetic,
+    /// No memory for a request that has not come whole.
+    OutOfMemoryReading,
     /// `flush_all` is switched off.
     FlushNotAllowed,
     /// `shutdown` is not switched on.
@@ -48,6 +50,7 @@ impl Reject {
             Self::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
             Self::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
             Self::OutOfMemoryArithmetic => b"SERVER_ERROR out of memory\r\n",
+            Self::OutOfMemoryReading => b"SERVER_ERROR out of memory reading request\r\n",
             Self::FlushNotAllowed => b"CLIENT_ERROR flush_all not allowed\r\n",
             // The colon is memcached's.
             Self::ShutdownNotEnabled => b"SERVER_ERROR: shutdown not enabled\r\n",

@@ -5,16 +5,23 @@
 //! is noticed, and reported as being without effect. A refusal is a whole sentence.
 
 use super::Eviction;
-use super::value::{decimal, digits};
+use super::value::{decimal, digits, size};
+use std::ops::RangeInclusive;
 
 /// The largest number of seconds that `idle_timeout` takes.
 const IDLE_TIMEOUT_MAX_S: u32 = 2_147_483_647;
 /// The largest number of seconds that `drain_timeout` takes: an hour.
 const DRAIN_TIMEOUT_MAX_S: u32 = 3600;
+/// The bytes that `connection_memory` takes: 1 MiB to 1 PiB.
+const CONNECTION_MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 50;
+/// The largest number of connections that `maxconns_per_ip` takes.
+const MAXCONNS_PER_IP_MAX: u32 = 2_147_483_647;
 
 /// One sub-option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Extended {
+    /// `connection_memory`, in bytes.
+    ConnectionMemory(u64),
     /// `eviction`: who goes first.
     Eviction(Eviction),
     /// `drain_timeout`, in seconds.
@@ -23,6 +30,8 @@ pub(super) enum Extended {
     IdleTimeout(u32),
     /// `maxconns_fast` or `no_maxconns_fast`.
     MaxconnsFast(bool),
+    /// `maxconns_per_ip`; 0 is any number.
+    MaxconnsPerIp(u32),
     /// Any of [`WITHOUT_EFFECT`], as written.
     WithoutEffect(String),
 }
@@ -104,11 +113,16 @@ pub(super) fn list(text: &str) -> Result<ExtendedList, String> {
     Ok(ExtendedList(items))
 }
 
-fn seconds(name: &str, value: Option<&str>, max: u32) -> Result<u32, String> {
+/// A number from 0; `what` is what it counts.
+fn number(name: &str, what: &str, value: Option<&str>, max: u32) -> Result<u32, String> {
     value
         .and_then(digits)
-        .filter(|seconds| *seconds <= max)
-        .ok_or_else(|| wrong_value(name, &format!("a number of seconds from 0 to {max}"), value))
+        .filter(|number| *number <= max)
+        .ok_or_else(|| wrong_value(name, &format!("a number of {what} from 0 to {max}"), value))
+}
+
+fn seconds(name: &str, value: Option<&str>, max: u32) -> Result<u32, String> {
+    number(name, "seconds", value, max)
 }
 
 fn extended(item: &str) -> Result<Extended, String> {
@@ -117,6 +131,14 @@ fn extended(item: &str) -> Result<Extended, String> {
         None => (item, None),
     };
     match name {
+        "connection_memory" => value
+            .and_then(|text| size(text, CONNECTION_MEMORY_BYTES))
+            .map(Extended::ConnectionMemory)
+            .ok_or_else(|| {
+                let sizes =
+                    "a size from 1m to 1048576g, in bytes or with one of k, m and g behind it";
+                wrong_value(name, sizes, value)
+            }),
         "eviction" => value
             .and_then(|name| Eviction::ALL.into_iter().find(|eviction| eviction.name() == name))
             .map(Extended::Eviction)
@@ -127,6 +149,9 @@ fn extended(item: &str) -> Result<Extended, String> {
             None => Ok(Extended::MaxconnsFast(name == "maxconns_fast")),
             Some(value) => Err(needless_value(name, value)),
         },
+        "maxconns_per_ip" => {
+            number(name, "connections", value, MAXCONNS_PER_IP_MAX).map(Extended::MaxconnsPerIp)
+        }
         _ => without_effect(item, name, value),
     }
 }
@@ -187,6 +212,9 @@ mod tests {
 
     #[test]
     fn with_effect() {
+        assert_eq!(one("connection_memory=1m"), Extended::ConnectionMemory(1 << 20));
+        assert_eq!(one("connection_memory=1048576"), Extended::ConnectionMemory(1 << 20));
+        assert_eq!(one("connection_memory=1048576g"), Extended::ConnectionMemory(1 << 50));
         assert_eq!(one("eviction=s3fifo"), Extended::Eviction(Eviction::S3Fifo));
         assert_eq!(one("eviction=lru"), Extended::Eviction(Eviction::Lru));
         assert_eq!(one("eviction=lfu"), Extended::Eviction(Eviction::Lfu));
@@ -196,6 +224,8 @@ mod tests {
         assert_eq!(one("idle_timeout=2147483647"), Extended::IdleTimeout(2_147_483_647));
         assert_eq!(one("maxconns_fast"), Extended::MaxconnsFast(true));
         assert_eq!(one("no_maxconns_fast"), Extended::MaxconnsFast(false));
+        assert_eq!(one("maxconns_per_ip=0"), Extended::MaxconnsPerIp(0));
+        assert_eq!(one("maxconns_per_ip=2147483647"), Extended::MaxconnsPerIp(2_147_483_647));
     }
 
     #[test]
@@ -285,6 +315,26 @@ mod tests {
                 "idle_timeout",
                 "-o idle_timeout takes a number of seconds from 0 to 2147483647 behind a '=', not \
                  nothing",
+            ),
+            (
+                "connection_memory=1023k",
+                "-o connection_memory takes a size from 1m to 1048576g, in bytes or with one of k, \
+                 m and g behind it, not '1023k'",
+            ),
+            (
+                "connection_memory=0",
+                "-o connection_memory takes a size from 1m to 1048576g, in bytes or with one of k, \
+                 m and g behind it, not '0'",
+            ),
+            (
+                "connection_memory=1048577g",
+                "-o connection_memory takes a size from 1m to 1048576g, in bytes or with one of k, \
+                 m and g behind it, not '1048577g'",
+            ),
+            (
+                "maxconns_per_ip=2147483648",
+                "-o maxconns_per_ip takes a number of connections from 0 to 2147483647, not \
+                 '2147483648'",
             ),
             ("maxconns_fast=1", "-o maxconns_fast takes no value, but has '1'"),
             ("no_maxconns_fast=", "-o no_maxconns_fast takes no value, but has ''"),

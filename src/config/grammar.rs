@@ -38,6 +38,10 @@ or a list of these with commas; repeatable";
 
 const EXTENDED_HELP: &str = "\
 More options, with commas between them:
+connection_memory=SIZE
+                      what connections may hold of requests and replies
+                      that are on their way, in bytes or with k, m or g
+                      [default: a 16th of -m, at least 32m and twice -I]
 drain_timeout=SECONDS when stopping, wait so long for open requests
                       [default: 5]
 eviction=POLICY       which items go first: s3fifo, lru, lfu
@@ -45,6 +49,8 @@ idle_timeout=SECONDS  close a connection that is silent so long
                       [default: 0, never]
 maxconns_fast         close connections beyond -c with an error [default]
 no_maxconns_fast      leave connections beyond -c waiting
+maxconns_per_ip=COUNT connections from one address at the same time
+                      [default: 0, any number]
 and, without effect, those for memcached's slabs, LRU lists and hash table";
 
 /// What the arguments say, option by option.

@@ -63,8 +63,8 @@ pub(super) fn udp_port(text: &str) -> Result<u16, String> {
     })
 }
 
-/// `-I`: bytes, or k, m or g of them.
-pub(super) fn item_size(text: &str) -> Result<u32, String> {
+/// Bytes within `range`, or k, m or g of them.
+pub(super) fn size(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
     let (number, unit) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], KIB),
         Some(b'm' | b'M') => (&text[..text.len() - 1], MIB),
@@ -73,14 +73,17 @@ pub(super) fn item_size(text: &str) -> Result<u32, String> {
     };
     digits::<u64>(number)
         .and_then(|number| number.checked_mul(unit))
-        .filter(|bytes| (KIB..=GIB).contains(bytes))
-        .and_then(|bytes| u32::try_from(bytes).ok())
-        .ok_or_else(|| {
-            format!(
-                "takes a size from 1k to 1g, in bytes or with one of k, m and g behind it, not \
+        .filter(|bytes| range.contains(bytes))
+}
+
+/// `-I`.
+pub(super) fn item_size(text: &str) -> Result<u32, String> {
+    size(text, KIB..=GIB).and_then(|bytes| u32::try_from(bytes).ok()).ok_or_else(|| {
+        format!(
+            "takes a size from 1k to 1g, in bytes or with one of k, m and g behind it, not \
                  '{text}'"
-            )
-        })
+        )
+    })
 }
 
 /// `-D`: one byte, so that a key is split without decoding it.

@@ -104,20 +104,20 @@ fn connections(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
     let held = |bytes: usize| (u64::from(bytes > 0), bytes);
     let (mut responses, mut response_bytes, mut read_bufs, mut read_buf_bytes) = (0, 0, 0, 0);
     for client in clients {
-        let (count, bytes) = held(client.response_bytes.load(Relaxed));
+        let (count, bytes) = held(client.response_bytes());
         responses += count;
         response_bytes += bytes;
-        let (count, bytes) = held(client.read_buf_bytes.load(Relaxed));
+        let (count, bytes) = held(client.read_buf_bytes());
         read_bufs += count;
         read_buf_bytes += bytes;
     }
-    stat(out, "response_obj_oom", 0);
+    stat(out, "response_obj_oom", totals.response_obj_oom);
     stat(out, "response_obj_count", responses);
     stat(out, "response_obj_bytes", response_bytes);
     stat(out, "read_buf_count", read_bufs);
     stat(out, "read_buf_bytes", read_buf_bytes);
     stat(out, "read_buf_bytes_free", 0);
-    stat(out, "read_buf_oom", 0);
+    stat(out, "read_buf_oom", totals.read_buf_oom);
     let reserved = reserved_fds(instance.config.threads, instance.listeners.len());
     stat(out, "reserved_fds", reserved);
 }

@@ -2,7 +2,8 @@
 
 use crate::client::Client;
 use crate::{larder, wait_until};
-use std::net::TcpStream;
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, TcpStream};
 
 #[test]
 fn over_the_limit_a_client_is_told_and_closed() {
@@ -126,4 +127,90 @@ fn the_refused_hear_why_though_they_have_sent_something() {
         refused.send("get a\r\n");
         assert_eq!(refused.line(), "ERROR Too many open connections");
     }
+}
+
+/// A connection from this address of the loopback network.
+fn connect_from(server: &crate::process::Server, host: [u8; 4]) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((host, 0)).into()).expect("an address of ours");
+    socket.connect(&server.address().into()).expect("it listens");
+    socket.set_read_timeout(Some(crate::DEADLINE)).expect("a timeout above zero");
+    Client::over(socket.into())
+}
+
+#[test]
+fn one_address_has_no_more_than_its_share() {
+    for waiting in ["maxconns_fast", "no_maxconns_fast"] {
+        let server = larder(&["-c", "8", "-o", &format!("maxconns_per_ip=2,{waiting}")]);
+        let (here, there) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+        let mut clients = [here, here, there].map(|host| connect_from(&server, host));
+        for client in &mut clients {
+            client.ask("version\r\n", "VERSION 1.6.45\r\n");
+        }
+        for refused_count in 1..=10 {
+            let mut third = connect_from(&server, here);
+            assert_eq!(third.line(), "ERROR Too many open connections");
+            third.assert_closed();
+            assert_eq!(clients[0].stat("rejected_connections"), refused_count);
+        }
+        connect_from(&server, there).ask("version\r\n", "VERSION 1.6.45\r\n");
+        let [first, second, _] = &mut clients;
+        first.send("quit\r\n");
+        first.assert_closed();
+        wait_until("there is room again", || second.stat("curr_connections") == 3);
+        connect_from(&server, here).ask("version\r\n", "VERSION 1.6.45\r\n");
+        assert_eq!(second.stat("listen_disabled_num"), 0);
+    }
+}
+
+#[test]
+fn without_it_an_address_has_all_connections() {
+    let server = larder(&["-c", "300"]);
+    let mut clients: Vec<Client> = (0..300).map(|_| Client::connect(&server)).collect();
+    for client in &mut clients {
+        client.ask("version\r\n", "VERSION 1.6.45\r\n");
+    }
+}
+
+/// Lets the server have so many file descriptors more than it has, or as many as it likes.
+fn limit_files(server: &crate::process::Server, more: Option<usize>) {
+    let pid = server.pid().to_string();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count();
+    let limit = more.map_or(4096, |more| open + more);
+    let limited = std::process::Command::new("prlimit")
+        .args(["--pid", &pid, &format!("--nofile={limit}:")])
+        .status();
+    assert!(limited.is_ok_and(|status| status.success()), "prlimit");
+}
+
+#[test]
+fn without_file_descriptors_accepting_rests_and_goes_on() {
+    let server = larder(&[]);
+    let mut first = Client::connect(&server);
+    first.ask("version\r\n", "VERSION 1.6.45\r\n");
+    for round in 1..=2 {
+        limit_files(&server, Some(3));
+        let mut crowd: Vec<Client> = (0..10).map(|_| Client::connect(&server)).collect();
+        for client in &mut crowd {
+            client.send("version\r\n");
+        }
+        wait_until("accepting rests", || first.stat("accepting_conns") == 0);
+        assert!(first.stat("curr_connections") < 12, "not all of them");
+        // Who is there is served.
+        first.ask("set k 0 0 1\r\nx\r\nget k\r\n", "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n");
+        // Those that leave make room for the others.
+        for mut client in crowd {
+            client.ask("", "VERSION 1.6.45\r\n");
+        }
+        limit_files(&server, None);
+        Client::connect(&server).ask("version\r\n", "VERSION 1.6.45\r\n");
+        let stats = first.stats();
+        assert_eq!(stats["accepting_conns"], "1");
+        assert_eq!(stats["rejected_connections"], "0");
+        assert!(stats["listen_disabled_num"].parse::<u64>().expect("a number") >= round);
+        assert_ne!(stats["time_in_listen_disabled_us"], "0");
+    }
+    // Once each time that it begins to rest, not each time that it tries.
+    let said = server.stderr().matches("cannot accept a connection").count() as u64;
+    assert_eq!(said, first.stat("listen_disabled_num"));
 }

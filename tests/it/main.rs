@@ -7,6 +7,7 @@
 //! requests (`LARDER_TRACES`), which nobody can install.
 
 mod abuse;
+mod budget;
 mod client;
 mod clients;
 mod connections;

@@ -1,0 +1,173 @@
+//! The memory of all connections together: `-o connection_memory`.
+
+use crate::client::Client;
+use crate::process::Server;
+use crate::{larder, wait_until};
+use std::io::{Read, Write};
+use std::sync::Barrier;
+
+const MIB: u64 = 1 << 20;
+const NO_MEMORY: &str = "SERVER_ERROR out of memory reading request";
+/// What the process may take beside items and connections: code, threads, buffers of the threads.
+const RSS_BESIDE_KIB_MAX: u64 = 24 * 1024;
+
+/// Both kinds of memory that connections hold, which is within the budget whenever somebody looks.
+#[track_caller]
+fn held(client: &mut Client, max: u64) -> u64 {
+    let stats = client.stats();
+    let of = |name: &str| stats[name].parse::<u64>().expect("a number");
+    let held = of("read_buf_bytes") + of("response_obj_bytes");
+    assert!(held <= max, "{held} bytes are held");
+    held
+}
+
+fn rss_kib(server: &Server) -> u64 {
+    let path = format!("/proc/{}/status", server.pid());
+    let status = std::fs::read_to_string(path).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a size");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+#[test]
+fn the_largest_request_gets_through_alone() {
+    // The least that is allowed.
+    for (options, key_and_value_len) in [
+        (["-m", "1", "-I", "512k", "-o", "connection_memory=1m"], (512 << 10) - 59),
+        (["-m", "64", "-I", "1m", "-o", "connection_memory=2m"], (1 << 20) - 59),
+        (["-m", "64", "-I", "8m", "-o", "connection_memory=16m"], (8 << 20) - 59),
+    ] {
+        let server = larder(&options);
+        let mut client = Client::connect(&server);
+        let value = "v".repeat(key_and_value_len - 1);
+        let set = format!("set k 0 0 {}\r\n{value}\r\n", value.len());
+        for _ in 0..3 {
+            client.ask(&set, "STORED\r\n");
+            client.ask("get k\r\n", &format!("VALUE k 0 {}\r\n{value}\r\nEND\r\n", value.len()));
+        }
+        client.ask(
+            format!("set k 0 0 {}\r\n{value}v\r\n", value.len() + 1),
+            "SERVER_ERROR object too large for cache\r\n",
+        );
+        assert_eq!((client.stat("read_buf_oom"), client.stat("response_obj_oom")), (0, 0));
+        assert_eq!(held(&mut client, 0), 0);
+    }
+}
+
+#[test]
+fn who_holds_most_goes_when_all_wait_for_each_other() {
+    const COUNT: usize = 6;
+    let server = larder(&["-o", "connection_memory=4m"]);
+    let mut observer = Client::connect(&server);
+    let is_over = Barrier::new(COUNT + 1);
+    let (head, tail) = (vec![b'v'; 800_000], [vec![b'v'; 200_000], b"\r\n".to_vec()].concat());
+    let upload = |number: usize| {
+        let mut client = Client::connect(&server);
+        // It may be closed amid either.
+        let set = format!("set k{number} 0 0 1000000\r\n");
+        let _ = client.try_send(set).and_then(|()| client.try_send(&head));
+        is_over.wait();
+        let _ = client.try_send(&tail);
+        let line = client.line();
+        if line == NO_MEMORY {
+            client.assert_closed();
+        }
+        line
+    };
+    let lines: Vec<String> = std::thread::scope(|scope| {
+        let uploads: Vec<_> =
+            (0..COUNT).map(|number| scope.spawn(move || upload(number))).collect();
+        // Together they want more than there is, and nobody can end before all have come so far.
+        wait_until("so many are closed that the others have room", || {
+            held(&mut observer, 4 * MIB);
+            // Others are served all the while.
+            observer.ask("set o 0 0 1\r\nx\r\nget o\r\n", "STORED\r\nVALUE o 0 1\r\nx\r\nEND\r\n");
+            observer.stat("read_buf_oom") >= COUNT as u64 - 4
+        });
+        is_over.wait();
+        uploads.into_iter().map(|upload| upload.join().expect("a line")).collect()
+    });
+    let count = |of: &str| lines.iter().filter(|line| *line == of).count();
+    let (stored, refused) = (count("STORED"), count(NO_MEMORY));
+    assert!(stored > 0 && stored + refused == COUNT, "{lines:?}");
+    assert_eq!(observer.stat("read_buf_oom"), refused as u64);
+    wait_until("all is free", || held(&mut observer, 4 * MIB) == 0);
+    assert!(server.stderr().contains("-o connection_memory is short"), "{}", server.stderr());
+}
+
+#[test]
+fn a_crowd_that_sends_half_a_request_each_stays_within_it() {
+    let server = larder(&["-o", "connection_memory=2m"]);
+    let before = rss_kib(&server);
+    let mut observer = Client::connect(&server);
+    // Each less than a read; together five times what there is.
+    let half = format!("set k 0 0 60000\r\n{}", "v".repeat(50_000));
+    let mut crowd: Vec<Client> = (0..200).map(|_| Client::connect(&server)).collect();
+    for client in &mut crowd {
+        let _ = client.try_send(&half);
+        observer.ask("version\r\n", "VERSION 1.6.45\r\n");
+        held(&mut observer, 2 * MIB);
+    }
+    wait_until("some are closed", || observer.stat("read_buf_oom") > 100);
+    let after = rss_kib(&server);
+    assert!(after < before + 2 * 1024 + 4096, "{before} KiB before, {after} after");
+    // Who is closed hears why, and who is not can go on.
+    let rest = format!("{}\r\n", "v".repeat(10_000));
+    for client in &mut crowd {
+        let _ = client.try_send(&rest);
+        let line = client.line();
+        assert!(["STORED", NO_MEMORY].contains(&line.as_str()), "{line}");
+    }
+}
+
+#[test]
+fn those_that_never_read_stay_within_it() {
+    let server = larder(&["-o", "connection_memory=16m"]);
+    let mut observer = Client::connect(&server);
+    let value = "v".repeat(1_000_000);
+    observer.ask(format!("set k 0 0 1000000\r\n{value}\r\n"), "STORED\r\n");
+    let requests = "get k k k k k k k k k k\r\n".repeat(100);
+    let mut deaf = Vec::new();
+    for number in 0..200 {
+        let mut client = Client::connect(&server);
+        client.send(&requests);
+        deaf.push(client);
+        if number % 10 == 0 {
+            held(&mut observer, 16 * MIB);
+            observer.ask("version\r\n", "VERSION 1.6.45\r\n");
+        }
+    }
+    wait_until("some are closed", || {
+        held(&mut observer, 16 * MIB);
+        observer.stat("response_obj_oom") > 0
+    });
+    let rss = rss_kib(&server);
+    assert!(rss < RSS_BESIDE_KIB_MAX + 16 * 1024, "{rss} KiB");
+    // Who comes later is served, whole.
+    wait_until("there is room again", || {
+        let late = Client::connect(&server);
+        let mut reply = Vec::new();
+        late.stream().write_all(b"get k\r\nquit\r\n").expect("it is read");
+        let is_whole = late.stream().read_to_end(&mut reply).is_ok();
+        is_whole && reply.len() == "VALUE k 0 1000000\r\n\r\nEND\r\n".len() + 1_000_000
+    });
+}
+
+#[test]
+fn a_declared_length_holds_nothing() {
+    let server = larder(&["-m", "2048", "-I", "1g", "-o", "connection_memory=2g"]);
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(&server)).collect();
+    for client in &mut clients {
+        client.send("set k 0 0 1073741000\r\n");
+    }
+    let mut observer = Client::connect(&server);
+    wait_until("they are read", || observer.stat("read_buf_count") == 20);
+    assert!(held(&mut observer, 2 * 1024 * MIB) <= 20 * 64);
+    // Growing by what comes: at most four times that.
+    for client in &mut clients {
+        client.send(vec![b'v'; 100_000]);
+    }
+    let came_min = 20 * 100_000;
+    wait_until("it has come", || observer.stat("bytes_read") >= came_min);
+    let max = 4 * came_min + 20 * 64 * 1024;
+    wait_until("it is kept", || held(&mut observer, max) >= came_min);
+}
