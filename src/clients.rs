@@ -12,7 +12,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Who has never held more than this, in bytes, need not wait for room.
+/// Who has never held more than this, in bytes, is read without waiting for room.
 const LIGHT_LEN_MAX: usize = 16 * 1024;
 /// When connections must be closed, those that hold most are, until no more than three of so many parts are held.
 const EASY_PARTS: usize = 4;
@@ -57,7 +57,7 @@ pub struct Client {
     /// Our address that it connected to.
     pub listen_addr: SocketAddr,
     state: AtomicU8,
-    /// Whether it ever held more than [`LIGHT_LEN_MAX`].
+    /// Whether it ever held more than [`LIGHT_LEN_MAX`], or could not hold what it had to.
     is_heavy: AtomicBool,
     /// Whether it is to be closed, for what it holds.
     is_closing: AtomicBool,
@@ -273,7 +273,7 @@ impl Guest {
         if is_held {
             held.store(bytes, Relaxed);
         }
-        if bytes > LIGHT_LEN_MAX {
+        if bytes > LIGHT_LEN_MAX || !is_held {
             self.client.is_heavy.store(true, Relaxed);
         }
         is_held

@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::process::Server;
 use crate::{larder, wait_until};
 use std::io::{Read, Write};
-use std::sync::Barrier;
+use std::sync::{Barrier, RwLock};
 
 const MIB: u64 = 1 << 20;
 const NO_MEMORY: &str = "SERVER_ERROR out of memory reading request";
@@ -58,14 +58,14 @@ fn who_holds_most_goes_when_all_wait_for_each_other() {
     const COUNT: usize = 6;
     let server = larder(&["-o", "connection_memory=4m"]);
     let mut observer = Client::connect(&server);
-    let is_over = Barrier::new(COUNT + 1);
+    let gate = RwLock::new(());
     let (head, tail) = (vec![b'v'; 800_000], [vec![b'v'; 200_000], b"\r\n".to_vec()].concat());
     let upload = |number: usize| {
         let mut client = Client::connect(&server);
         // It may be closed amid either.
         let set = format!("set k{number} 0 0 1000000\r\n");
         let _ = client.try_send(set).and_then(|()| client.try_send(&head));
-        is_over.wait();
+        drop(gate.read());
         let _ = client.try_send(&tail);
         let line = client.line();
         if line == NO_MEMORY {
@@ -74,6 +74,7 @@ fn who_holds_most_goes_when_all_wait_for_each_other() {
         line
     };
     let lines: Vec<String> = std::thread::scope(|scope| {
+        let closed = gate.write();
         let uploads: Vec<_> =
             (0..COUNT).map(|number| scope.spawn(move || upload(number))).collect();
         // Together they want more than there is, and nobody can end before all have come so far.
@@ -83,7 +84,7 @@ fn who_holds_most_goes_when_all_wait_for_each_other() {
             observer.ask("set o 0 0 1\r\nx\r\nget o\r\n", "STORED\r\nVALUE o 0 1\r\nx\r\nEND\r\n");
             observer.stat("read_buf_oom") >= COUNT as u64 - 4
         });
-        is_over.wait();
+        drop(closed);
         uploads.into_iter().map(|upload| upload.join().expect("a line")).collect()
     });
     let count = |of: &str| lines.iter().filter(|line| *line == of).count();
@@ -92,6 +93,27 @@ fn who_holds_most_goes_when_all_wait_for_each_other() {
     assert_eq!(observer.stat("read_buf_oom"), refused as u64);
     wait_until("all is free", || held(&mut observer, 4 * MIB) == 0);
     assert!(server.stderr().contains("-o connection_memory is short"), "{}", server.stderr());
+}
+
+#[test]
+fn a_crowd_that_wants_more_than_there_is_takes_turns() {
+    let server = larder(&["-o", "connection_memory=8m"]);
+    let set = format!("set k 0 0 1000000\r\n{}\r\n", "v".repeat(1_000_000));
+    let all_are_there = Barrier::new(60);
+    std::thread::scope(|scope| {
+        for _ in 0..60 {
+            scope.spawn(|| {
+                let mut client = Client::connect(&server);
+                all_are_there.wait();
+                for _ in 0..3 {
+                    client.ask(&set, "STORED\r\n");
+                }
+            });
+        }
+    });
+    let mut observer = Client::connect(&server);
+    assert_eq!((observer.stat("read_buf_oom"), observer.stat("cmd_set")), (0, 180));
+    assert_eq!(held(&mut observer, 8 * MIB), 0);
 }
 
 #[test]
@@ -107,16 +129,19 @@ fn a_crowd_that_sends_half_a_request_each_stays_within_it() {
         observer.ask("version\r\n", "VERSION 1.6.45\r\n");
         held(&mut observer, 2 * MIB);
     }
-    wait_until("some are closed", || observer.stat("read_buf_oom") > 100);
+    wait_until("some are closed", || observer.stat("read_buf_oom") > 0);
     let after = rss_kib(&server);
     assert!(after < before + 2 * 1024 + 4096, "{before} KiB before, {after} after");
     // Who is closed hears why, and who is not can go on.
     let rest = format!("{}\r\n", "v".repeat(10_000));
     for client in &mut crowd {
         let _ = client.try_send(&rest);
-        let line = client.line();
-        assert!(["STORED", NO_MEMORY].contains(&line.as_str()), "{line}");
     }
+    let lines: Vec<String> = crowd.iter_mut().map(Client::line).collect();
+    let count = |of: &str| lines.iter().filter(|line| *line == of).count();
+    let (stored, refused) = (count("STORED"), count(NO_MEMORY));
+    assert!(stored > 100 && stored + refused == 200, "{stored} and {refused}");
+    assert_eq!(observer.stat("read_buf_oom"), refused as u64);
 }
 
 #[test]
@@ -162,12 +187,11 @@ fn a_declared_length_holds_nothing() {
     let mut observer = Client::connect(&server);
     wait_until("they are read", || observer.stat("read_buf_count") == 20);
     assert!(held(&mut observer, 2 * 1024 * MIB) <= 20 * 64);
-    // Growing by what comes: at most four times that.
+    // Growing by what comes: at most four times that, or a mebibyte.
     for client in &mut clients {
         client.send(vec![b'v'; 100_000]);
     }
     let came_min = 20 * 100_000;
     wait_until("it has come", || observer.stat("bytes_read") >= came_min);
-    let max = 4 * came_min + 20 * 64 * 1024;
-    wait_until("it is kept", || held(&mut observer, max) >= came_min);
+    wait_until("it is kept", || held(&mut observer, 20 * MIB) >= came_min);
 }
