@@ -3,7 +3,6 @@
 use crate::client::Client;
 use crate::process::Server;
 use crate::{larder, wait_until};
-use std::io::{Read, Write};
 use std::sync::{Barrier, RwLock};
 
 const MIB: u64 = 1 << 20;
@@ -167,14 +166,11 @@ fn those_that_never_read_stay_within_it() {
     });
     let rss = rss_kib(&server);
     assert!(rss < RSS_BESIDE_KIB_MAX + 16 * 1024, "{rss} KiB");
-    // Who comes later is served, whole.
-    wait_until("there is room again", || {
-        let late = Client::connect(&server);
-        let mut reply = Vec::new();
-        late.stream().write_all(b"get k\r\nquit\r\n").expect("it is read");
-        let is_whole = late.stream().read_to_end(&mut reply).is_ok();
-        is_whole && reply.len() == "VALUE k 0 1000000\r\n\r\nEND\r\n".len() + 1_000_000
-    });
+    // Who wants little is served, and when the others are gone, who wants much.
+    observer.ask("set s 0 0 1\r\nx\r\nget s\r\n", "STORED\r\nVALUE s 0 1\r\nx\r\nEND\r\n");
+    drop(deaf);
+    wait_until("all is free", || held(&mut observer, 16 * MIB) == 0);
+    observer.ask("get k\r\n", &format!("VALUE k 0 1000000\r\n{value}\r\nEND\r\n"));
 }
 
 #[test]
