@@ -12,10 +12,10 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Who has never held more than this, in bytes, need not wait for room.
+/// Who has never held more than this, in bytes, is read without waiting for room.
 const LIGHT_LEN_MAX: usize = 16 * 1024;
-/// When connections must be closed, those that hold most are, until no more than three of so many parts are held.
-const EASY_PARTS: usize = 4;
+/// When connections must be closed, those that hold most are, until no more than such a part of the memory is held.
+const EASY_PART: usize = 2;
 
 /// What a connection is doing, in memcached's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Client {
     /// Our address that it connected to.
     pub listen_addr: SocketAddr,
     state: AtomicU8,
-    /// Whether it ever held more than [`LIGHT_LEN_MAX`].
+    /// Whether it ever held more than [`LIGHT_LEN_MAX`], or could not hold what it had to.
     is_heavy: AtomicBool,
     /// Whether it is to be closed, for what it holds.
     is_closing: AtomicBool,
@@ -190,8 +190,7 @@ impl Clients {
             .map(|row| (row.held_bytes(), row.fd))
             .collect();
         holders.sort_unstable_by(|left, right| right.cmp(left));
-        let enough = self.budget.limit() / EASY_PARTS * (EASY_PARTS - 1);
-        let to_free = self.budget.used().saturating_sub(enough).max(1);
+        let to_free = self.budget.used().saturating_sub(self.budget.limit() / EASY_PART).max(1);
         let mut closed = Closed::default();
         for (_, fd) in holders {
             if closed.bytes >= to_free {
@@ -273,7 +272,7 @@ impl Guest {
         if is_held {
             held.store(bytes, Relaxed);
         }
-        if bytes > LIGHT_LEN_MAX {
+        if bytes > LIGHT_LEN_MAX || !is_held {
             self.client.is_heavy.store(true, Relaxed);
         }
         is_held

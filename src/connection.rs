@@ -34,7 +34,9 @@ use tokio::net::TcpStream;
 const READ_LEN: usize = 64 * 1024;
 /// So much of a longer request comes first, whatever length was announced.
 const FIRST_LEN_MIN: usize = READ_LEN / 2;
-/// That memory grows by this factor at most when it is full.
+/// Then there is room for as much as this, so that those that wait for room hold little, in bytes.
+const ROOM_LEN: usize = 1 << 20;
+/// That grows by this factor at most when it is full.
 const GROWTH: usize = 4;
 /// The replies' buffer of a thread is given back when it grew past this.
 const SMALL_OUT_LEN: usize = 2 << 20;
@@ -187,23 +189,38 @@ impl Connection {
             let mut room = ReadBuf::new(input);
             room.put_slice(&self.input);
             let is_draining = self.instance.is_draining();
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            let is_short = !self.instance.clients.budget.has_room();
+            if is_short {
+                // What cannot be kept stays where it is.
+                ready!(self.stream.poll_peek(cx, &mut room))?;
+            } else {
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            }
             // All that was sent before the server was asked to end is read now, and the last to be answered.
             let is_last = is_draining && room.remaining() > 0;
-            let input = room.filled();
-            let len = input.len() - self.input.len();
+            let come = room.filled();
+            let len = come.len() - self.input.len();
             if len == 0 {
                 return Poll::Ready(Ok(self.end()));
             }
-            self.counters().bytes_read.add(len as u64);
-            let (consumed, turn) = if input.len() < self.len_min {
-                (0, Turn::On)
+            if !is_short {
+                self.counters().bytes_read.add(len as u64);
+            }
+            let (consumed, turn) =
+                if come.len() < self.len_min { (0, Turn::On) } else { self.answer(cx, come, out)? };
+            let is_kept = if is_short {
+                let taken_len = self.keep_peeked(&come[consumed..], consumed, len);
+                take_peeked(&self.stream, &mut input[..taken_len])?;
+                self.counters().bytes_read.add(taken_len as u64);
+                taken_len == len
             } else {
-                self.answer(cx, input, out)?
+                self.keep(&come[consumed..])
             };
-            let turn = self.keep(&input[consumed..], turn);
-            let is_done = turn == Turn::On && self.input.is_empty() && self.unsent.is_empty();
-            Poll::Ready(Ok(if is_last && is_done { Turn::Close } else { turn }))
+            if !is_kept && !is_short {
+                return Poll::Ready(Ok(self.refuse_input()));
+            }
+            let is_all = is_kept && self.input.is_empty() && self.unsent.is_empty();
+            Poll::Ready(Ok(if is_last && turn == Turn::On && is_all { Turn::Close } else { turn }))
         })
     }
 
@@ -216,7 +233,7 @@ impl Connection {
             self.input = input;
             return Ok(turn);
         }
-        Ok(self.keep(&input[consumed..], turn))
+        Ok(if self.keep(&input[consumed..]) { turn } else { self.refuse_input() })
     }
 
     /// Answers requests until there is no whole one left, or the client does not take the answers; how much of the
@@ -326,19 +343,34 @@ impl Connection {
         });
     }
 
-    /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request. How to go on
-    /// then.
-    fn keep(&mut self, rest: &[u8], turn: Turn) -> Turn {
-        if self.guest.hold_input(rest.len()) {
+    /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request. False, and
+    /// nothing changed, where there is no memory for it.
+    fn keep(&mut self, rest: &[u8]) -> bool {
+        let is_held = self.guest.hold_input(rest.len());
+        if is_held {
             self.input = rest.to_vec();
-            return turn;
         }
-        self.counters().read_buf_oom.increment();
-        self.give_up_input()
+        is_held
+    }
+
+    /// The same, of what was looked at behind the input; how much of these `len` bytes is done with.
+    fn keep_peeked(&mut self, rest: &[u8], consumed: usize, len: usize) -> usize {
+        if self.keep(rest) {
+            return len;
+        }
+        let of_input = consumed.min(self.input.len());
+        self.input = self.input.split_off(of_input);
+        self.guest.hold_input(self.input.len());
+        consumed - of_input
     }
 
     /// What came is never answered, since there is no memory for it.
-    fn give_up_input(&mut self) -> Turn {
+    fn refuse_input(&mut self) -> Turn {
+        self.counters().read_buf_oom.increment();
+        self.drop_input()
+    }
+
+    fn drop_input(&mut self) -> Turn {
         self.input = Vec::new();
         self.guest.hold_input(0);
         Turn::NoMemory
@@ -361,7 +393,7 @@ impl Connection {
         if len < capacity {
             return true;
         }
-        let wanted = self.len_min.min(len * GROWTH);
+        let wanted = self.len_min.min(ROOM_LEN.max(len * GROWTH));
         if !self.guest.plan_input(wanted) {
             return false;
         }
@@ -381,7 +413,7 @@ impl Connection {
 
     /// How to go on where nothing more can be read: the client has closed, or it is closed for what it holds.
     fn end(&mut self) -> Turn {
-        if self.guest.is_closing() { self.give_up_input() } else { Turn::Quit }
+        if self.guest.is_closing() { self.drop_input() } else { Turn::Quit }
     }
 
     /// Tells the client that there is no memory for its request.
@@ -391,6 +423,18 @@ impl Connection {
         let _ = self.stream.try_write(Reject::OutOfMemoryReading.line());
         linger(&mut self.stream).await
     }
+}
+
+/// Takes bytes that were looked at, and so are there.
+fn take_peeked(stream: &TcpStream, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let len = stream.try_read(bytes)?;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes = &mut bytes[len..];
+    }
+    Ok(())
 }
 
 /// Closes our side and waits a little for the client's: closing with unread bytes would take the last

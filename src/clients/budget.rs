@@ -4,7 +4,7 @@
 //! INVARIANT: who grows by plan, before it reads more, leaves an eighth free: that is for what has been read already,
 //! and for replies that the kernel does not take, of connections that could not know it before.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use tokio::sync::Notify;
 
 /// The part of the limit that nobody plans with.
@@ -17,6 +17,8 @@ pub struct Budget {
     used: AtomicUsize,
     /// Connections that are not read until there is room.
     waiting: AtomicUsize,
+    /// All that came free while it was short.
+    freed: AtomicUsize,
     /// Some came free.
     room: Notify,
     /// Somebody began to wait, or the reserve is touched.
@@ -30,6 +32,7 @@ impl Budget {
             limit,
             used: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            freed: AtomicUsize::new(0),
             room: Notify::new(),
             pressed: Notify::new(),
         }
@@ -75,9 +78,18 @@ impl Budget {
         }
         let before = self.used.fetch_sub(len, SeqCst);
         debug_assert!(before >= len, "more given back than taken");
-        if self.waiting.load(SeqCst) > 0 {
+        let is_waited_for = self.waiting.load(SeqCst) > 0;
+        if is_waited_for || before > self.plannable() {
+            self.freed.fetch_add(len, Relaxed);
+        }
+        if is_waited_for {
             self.room.notify_one();
         }
+    }
+
+    /// All that ever came free while it was short.
+    pub fn freed(&self) -> usize {
+        self.freed.load(Relaxed)
     }
 
     /// Waits until `is_over` says that it is, asking again when something came free.
@@ -148,8 +160,9 @@ mod tests {
         assert!(!budget.change(100, 101, budget.limit()));
         assert!(!budget.change(0, usize::MAX, budget.limit()));
         assert_eq!(budget.used(), 800);
+        assert_eq!(budget.freed(), 0);
         assert!(budget.change(700, 0, budget.plannable()) && budget.change(100, 0, 0));
-        assert_eq!(budget.used(), 0);
+        assert_eq!((budget.used(), budget.freed()), (0, 700));
     }
 
     #[tokio::test]

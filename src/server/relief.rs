@@ -1,11 +1,17 @@
 //! Closes connections when others wait in vain for the memory that these hold.
+//!
+//! While requests and replies come and go, waiting helps, and only who holds on to memory for long must go.
 
+use crate::clients::Closed;
 use crate::instance::Instance;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// How long memory may be short before somebody must go, and how long a connection may hold some for the same request.
+/// While memory is short, a connection may hold some for so long for the same request, where hardly any comes free.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// And for so long where much does: such a part of the limit, in the time of [`PATIENCE`].
+const FLOWING_PATIENCE: Duration = Duration::from_secs(10);
+const FLOWING_PART: usize = 16;
 /// Between two looks while memory is short.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -14,21 +20,27 @@ pub(super) async fn relieve(instance: &Instance) {
     let budget = &instance.clients.budget;
     loop {
         budget.pressed().await;
-        let mut short_since = Instant::now();
+        let (mut since, mut freed_before) = (Instant::now(), budget.freed());
         while budget.is_pressed() {
             sleep(LOOK_PAUSE).await;
-            if short_since.elapsed() >= PATIENCE && close_worst(instance) {
-                short_since = Instant::now();
+            if since.elapsed() >= PATIENCE {
+                let freed = budget.freed();
+                let is_flowing =
+                    freed.saturating_sub(freed_before) >= budget.limit() / FLOWING_PART;
+                let closed =
+                    close_worst(instance, if is_flowing { FLOWING_PATIENCE } else { PATIENCE });
+                // What these give back is no sign of life.
+                (since, freed_before) = (Instant::now(), freed + closed.bytes);
             }
             budget.wake_all();
         }
     }
 }
 
-/// Closes those that hold most; whether there were any.
-fn close_worst(instance: &Instance) -> bool {
+/// Closes those that hold most, of those that have done so for long.
+fn close_worst(instance: &Instance, patience: Duration) -> Closed {
     let now_ms = instance.clock.now().ms;
-    let patience_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+    let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     let closed = instance.clients.close_worst(now_ms.saturating_sub(patience_ms));
     let counters = instance.acceptor_counters();
     counters.read_buf_oom.add(closed.readers);
@@ -40,5 +52,5 @@ fn close_worst(instance: &Instance) -> bool {
             closed.bytes
         );
     }
-    count > 0
+    closed
 }

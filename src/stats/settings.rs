@@ -1,4 +1,4 @@
-//! `stats settings`: memcached's names in memcached's order.
+//! `stats settings`: memcached's names in memcached's order, then two of our own.
 //!
 //! What configures memcached's slabs, LRU threads, flash and TLS shows as off or 0: it has no effect here.
 
@@ -81,4 +81,7 @@ pub fn settings(instance: &Instance, out: &mut Vec<u8>) {
     ] {
         stat(out, name, value);
     }
+    // Ours, behind all of memcached's.
+    stat(out, "connection_memory", config.connection_memory_bytes);
+    stat(out, "maxconns_per_ip", config.max_connections_per_ip);
 }

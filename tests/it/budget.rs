@@ -3,8 +3,7 @@
 use crate::client::Client;
 use crate::process::Server;
 use crate::{larder, wait_until};
-use std::io::{Read, Write};
-use std::sync::Barrier;
+use std::sync::{Barrier, RwLock};
 
 const MIB: u64 = 1 << 20;
 const NO_MEMORY: &str = "SERVER_ERROR out of memory reading request";
@@ -26,6 +25,16 @@ fn rss_kib(server: &Server) -> u64 {
     let status = std::fs::read_to_string(path).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a size");
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+/// Nobody was refused at once: the log tells of all.
+#[track_caller]
+fn assert_all_closed_after_waiting(server: &Server, observer: &mut Client) {
+    let refused = observer.stat("read_buf_oom");
+    let log = server.stderr();
+    let said = log.lines().filter(|line| line.ends_with("-o connection_memory is short"));
+    let count = |line: &str| line.split("closed ").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+    assert_eq!(said.filter_map(count).sum::<u64>(), refused, "{log}");
 }
 
 #[test]
@@ -58,14 +67,14 @@ fn who_holds_most_goes_when_all_wait_for_each_other() {
     const COUNT: usize = 6;
     let server = larder(&["-o", "connection_memory=4m"]);
     let mut observer = Client::connect(&server);
-    let is_over = Barrier::new(COUNT + 1);
+    let gate = RwLock::new(());
     let (head, tail) = (vec![b'v'; 800_000], [vec![b'v'; 200_000], b"\r\n".to_vec()].concat());
     let upload = |number: usize| {
         let mut client = Client::connect(&server);
         // It may be closed amid either.
         let set = format!("set k{number} 0 0 1000000\r\n");
         let _ = client.try_send(set).and_then(|()| client.try_send(&head));
-        is_over.wait();
+        drop(gate.read());
         let _ = client.try_send(&tail);
         let line = client.line();
         if line == NO_MEMORY {
@@ -74,6 +83,7 @@ fn who_holds_most_goes_when_all_wait_for_each_other() {
         line
     };
     let lines: Vec<String> = std::thread::scope(|scope| {
+        let closed = gate.write();
         let uploads: Vec<_> =
             (0..COUNT).map(|number| scope.spawn(move || upload(number))).collect();
         // Together they want more than there is, and nobody can end before all have come so far.
@@ -83,15 +93,44 @@ fn who_holds_most_goes_when_all_wait_for_each_other() {
             observer.ask("set o 0 0 1\r\nx\r\nget o\r\n", "STORED\r\nVALUE o 0 1\r\nx\r\nEND\r\n");
             observer.stat("read_buf_oom") >= COUNT as u64 - 4
         });
-        is_over.wait();
+        drop(closed);
         uploads.into_iter().map(|upload| upload.join().expect("a line")).collect()
     });
     let count = |of: &str| lines.iter().filter(|line| *line == of).count();
     let (stored, refused) = (count("STORED"), count(NO_MEMORY));
     assert!(stored > 0 && stored + refused == COUNT, "{lines:?}");
-    assert_eq!(observer.stat("read_buf_oom"), refused as u64);
+    assert!(observer.stat("read_buf_oom") >= refused as u64);
+    assert_all_closed_after_waiting(&server, &mut observer);
     wait_until("all is free", || held(&mut observer, 4 * MIB) == 0);
-    assert!(server.stderr().contains("-o connection_memory is short"), "{}", server.stderr());
+}
+
+#[test]
+fn a_crowd_that_wants_more_than_there_is_takes_turns() {
+    let server = larder(&["-o", "connection_memory=8m"]);
+    let set = format!("set k 0 0 1000000\r\n{}\r\n", "v".repeat(1_000_000));
+    let all_are_there = Barrier::new(60);
+    std::thread::scope(|scope| {
+        for _ in 0..60 {
+            scope.spawn(|| {
+                let mut client = Client::connect(&server);
+                all_are_there.wait();
+                let mut stored_count = 0;
+                while stored_count < 3 {
+                    // It may be closed amid it, where the machine is so busy that nothing goes on for a second.
+                    let _ = client.try_send(&set);
+                    match client.line().as_str() {
+                        "STORED" => stored_count += 1,
+                        NO_MEMORY => client = Client::connect(&server),
+                        line => panic!("{line}"),
+                    }
+                }
+            });
+        }
+    });
+    let mut observer = Client::connect(&server);
+    assert_eq!(observer.stat("cmd_set"), 180);
+    assert_all_closed_after_waiting(&server, &mut observer);
+    wait_until("all is free", || held(&mut observer, 8 * MIB) == 0);
 }
 
 #[test]
@@ -107,16 +146,19 @@ fn a_crowd_that_sends_half_a_request_each_stays_within_it() {
         observer.ask("version\r\n", "VERSION 1.6.45\r\n");
         held(&mut observer, 2 * MIB);
     }
-    wait_until("some are closed", || observer.stat("read_buf_oom") > 100);
+    wait_until("some are closed", || observer.stat("read_buf_oom") > 0);
     let after = rss_kib(&server);
     assert!(after < before + 2 * 1024 + 4096, "{before} KiB before, {after} after");
     // Who is closed hears why, and who is not can go on.
     let rest = format!("{}\r\n", "v".repeat(10_000));
     for client in &mut crowd {
         let _ = client.try_send(&rest);
-        let line = client.line();
-        assert!(["STORED", NO_MEMORY].contains(&line.as_str()), "{line}");
     }
+    let lines: Vec<String> = crowd.iter_mut().map(Client::line).collect();
+    let count = |of: &str| lines.iter().filter(|line| *line == of).count();
+    let (stored, refused) = (count("STORED"), count(NO_MEMORY));
+    assert!(stored > 0 && stored + refused == 200, "{stored} and {refused}");
+    assert_all_closed_after_waiting(&server, &mut observer);
 }
 
 #[test]
@@ -142,14 +184,11 @@ fn those_that_never_read_stay_within_it() {
     });
     let rss = rss_kib(&server);
     assert!(rss < RSS_BESIDE_KIB_MAX + 16 * 1024, "{rss} KiB");
-    // Who comes later is served, whole.
-    wait_until("there is room again", || {
-        let late = Client::connect(&server);
-        let mut reply = Vec::new();
-        late.stream().write_all(b"get k\r\nquit\r\n").expect("it is read");
-        let is_whole = late.stream().read_to_end(&mut reply).is_ok();
-        is_whole && reply.len() == "VALUE k 0 1000000\r\n\r\nEND\r\n".len() + 1_000_000
-    });
+    // Who wants little is served, and when the others are gone, who wants much.
+    observer.ask("set s 0 0 1\r\nx\r\nget s\r\n", "STORED\r\nVALUE s 0 1\r\nx\r\nEND\r\n");
+    drop(deaf);
+    wait_until("all is free", || held(&mut observer, 16 * MIB) == 0);
+    observer.ask("get k\r\n", &format!("VALUE k 0 1000000\r\n{value}\r\nEND\r\n"));
 }
 
 #[test]
@@ -162,12 +201,11 @@ fn a_declared_length_holds_nothing() {
     let mut observer = Client::connect(&server);
     wait_until("they are read", || observer.stat("read_buf_count") == 20);
     assert!(held(&mut observer, 2 * 1024 * MIB) <= 20 * 64);
-    // Growing by what comes: at most four times that.
+    // Growing by what comes: at most four times that, or a mebibyte.
     for client in &mut clients {
         client.send(vec![b'v'; 100_000]);
     }
     let came_min = 20 * 100_000;
     wait_until("it has come", || observer.stat("bytes_read") >= came_min);
-    let max = 4 * came_min + 20 * 64 * 1024;
-    wait_until("it is kept", || held(&mut observer, max) >= came_min);
+    wait_until("it is kept", || held(&mut observer, 20 * MIB) >= came_min);
 }

@@ -214,3 +214,11 @@ fn without_file_descriptors_accepting_rests_and_goes_on() {
     let said = server.stderr().matches("cannot accept a connection").count() as u64;
     assert_eq!(said, first.stat("listen_disabled_num"));
 }
+
+#[test]
+fn more_connections_than_the_system_allows_are_said_at_start() {
+    let server = larder(&["-c", "2147483647"]);
+    Client::connect(&server).ask("version\r\n", "VERSION 1.6.45\r\n");
+    let stderr = server.stderr();
+    assert!(stderr.contains("open files are needed and only"), "{stderr}");
+}

@@ -33,7 +33,8 @@ const SETTINGS: &str = "maxbytes maxconns tcpport udpport inter verbosity oldest
     lru_crawler_tocrawl tail_repair_time flush_enabled dump_enabled hash_algorithm \
     lru_maintainer_thread lru_segmented hot_lru_pct warm_lru_pct hot_max_factor warm_max_factor \
     temp_lru temporary_ttl idle_timeout watcher_logbuf_size worker_logbuf_size read_buf_mem_limit \
-    track_sizes inline_ascii_response num_napi_ids memory_file client_flags_size";
+    track_sizes inline_ascii_response num_napi_ids memory_file client_flags_size \
+    connection_memory maxconns_per_ip";
 
 fn names(lines: &[(String, String)]) -> String {
     lines.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
@@ -424,7 +425,7 @@ fn settings_show_what_was_asked_for() {
         "/",
         "-v",
         "-o",
-        "idle_timeout=9,no_maxconns_fast",
+        "idle_timeout=9,no_maxconns_fast,connection_memory=4m,maxconns_per_ip=7",
     ]);
     let mut client = Client::connect(&server);
     let settings: std::collections::HashMap<_, _> =
@@ -446,6 +447,8 @@ fn settings_show_what_was_asked_for() {
         ("verbosity", "1"),
         ("idle_timeout", "9"),
         ("maxconns_fast", "no"),
+        ("connection_memory", "4194304"),
+        ("maxconns_per_ip", "7"),
         ("inter", "127.0.0.1"),
         ("tcpport", &server.address().port().to_string()),
     ] {
