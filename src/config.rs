@@ -7,8 +7,8 @@
 //!
 //! INVARIANT: a [`Config`] that [`parse`] returns is within every limit its fields document.
 //! INVARIANT: clap is known to this module only.
-//! INVARIANT: the environment is read by [`parse`] only, and one variable of it
-//! (`MEMCACHED_PORT_FILENAME`).
+//! INVARIANT: of the environment one variable counts as an option (`MEMCACHED_PORT_FILENAME`), and is read
+//! by [`parse`] only.
 
 use std::env;
 use std::ffi::OsString;

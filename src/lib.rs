@@ -5,9 +5,9 @@
 //! hands them to [`connection::burst`], which has `larder_protocol` parse them, lets [`command`] carry
 //! each out on the [`store`], and gives the replies back to be written once.
 //!
-//! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (who
-//! may have started it), [`instance`] (what
-//! threads share), [`stats`], [`prefixes`] and [`clients`] (what operators see), [`log`], [`panics`], [`clock`].
+//! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (what
+//! a service manager says and hears), [`instance`] (what threads share), [`stats`], [`prefixes`] and
+//! [`clients`] (what operators see), [`log`], [`panics`], [`clock`].
 //!
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
 //! The store and the protocol know neither sockets nor clocks nor each other.

@@ -1,7 +1,7 @@
 //! The service manager: the sockets that it hands over, and what it is told. These are systemd's protocols,
 //! `sd_listen_fds(3)` and `sd_notify(3)`, which other managers speak too.
 //!
-//! Owns their variables of the environment. Those of the sockets are gone when they were read. `NOTIFY_SOCKET` stays:
+//! Owns their variables of the environment. `LISTEN_FDS` and `LISTEN_PID` are gone once they were read. `NOTIFY_SOCKET` stays:
 //! the server starts no other program that could take it for its own, and removing a variable is unsafe.
 //!
 //! INVARIANT: without their variables nothing here does anything.

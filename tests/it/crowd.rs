@@ -3,7 +3,7 @@
 use crate::abuse::rss_kib;
 use crate::client::Client;
 use crate::process::{DEADLINE, Server};
-use crate::{larder, skipped, wait_until};
+use crate::{larder, say_skipped, wait_until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -47,7 +47,7 @@ fn serve_all(clients: &mut [Client], round_count: usize) -> Duration {
 fn who_never_reads_is_alone_with_that() {
     const COUNT: usize = 1000;
     if !may_have_connections(COUNT as u64 * 2) {
-        return skipped("1,000 connections at once need more open files than are allowed");
+        return say_skipped("1,000 connections at once need more open files than are allowed");
     }
     let server = larder(&["-t", "1", "-c", "2000"]);
     let mut clients = connect_all(&server, COUNT);
@@ -93,7 +93,7 @@ fn fifteen_thousand_are_served_and_forgotten() {
     const CROWD_KIB_MAX: u64 = COUNT as u64 * 5 / 2;
     const MORE_KIB_MAX: u64 = 6 * 1024;
     if !may_have_connections(COUNT as u64) {
-        return skipped("15,000 connections at once need more open files than are allowed");
+        return say_skipped("15,000 connections at once need more open files than are allowed");
     }
     let server = larder(&["-c", "16000", "-b", "4096"]);
     let mut client = Client::connect(&server);

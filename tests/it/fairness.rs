@@ -1,12 +1,29 @@
 //! Who asks for much, and who asks for little at the same time.
 
 use crate::client::Client;
-use crate::larder;
+use crate::{larder, wait_until};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Small requests that must be answered while the large ones go on.
 const SMALL_COUNT: usize = 300;
+
+/// Says that it is over when it is dropped, also by a test that fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// As much at most is sent to one client between two turns of another, in bytes: a few turns of 256 KiB.
+const SENT_LEN_MAX: u64 = 2 << 20;
+
+fn sent_len(stats: &[String]) -> u64 {
+    let line = stats.iter().find_map(|line| line.strip_prefix("STAT bytes_written "));
+    line.expect("a counter").parse().expect("a number")
+}
 
 #[test]
 fn small_gets_come_in_between_those_of_ten_thousand_keys() {
@@ -15,10 +32,10 @@ fn small_gets_come_in_between_those_of_ten_thousand_keys() {
     let mut small = Client::connect(&server);
     let (mut get, mut reply) = ("get".to_owned(), String::new());
     for number in 0..KEY_COUNT {
-        let value = format!("value-{number:06}");
-        small.ask(format!("set k{number} 0 0 12\r\n{value}\r\n"), "STORED\r\n");
+        let value = format!("{number:01000}");
+        small.ask(format!("set k{number} 0 0 1000\r\n{value}\r\n"), "STORED\r\n");
         get.extend([" k", &number.to_string()]);
-        reply.extend(["VALUE k", &number.to_string(), " 0 12\r\n", &value, "\r\n"]);
+        reply.extend(["VALUE k", &number.to_string(), " 0 1000\r\n", &value, "\r\n"]);
     }
     // A turn ends after so many bytes or, behind the get, after so many requests.
     get += "\r\nversion\r\nversion\r\n";
@@ -28,6 +45,7 @@ fn small_gets_come_in_between_those_of_ten_thousand_keys() {
     let mut writer = large.stream().try_clone().expect("a socket");
     let is_over = AtomicBool::new(false);
     let round_count = std::thread::scope(|scope| {
+        let over = Over(&is_over);
         // So much is always asked in advance that there is never a pause.
         let asked = scope.spawn(|| {
             let mut count = 0;
@@ -50,10 +68,18 @@ fn small_gets_come_in_between_those_of_ten_thousand_keys() {
         for number in (0..KEY_COUNT).step_by(KEY_COUNT / SMALL_COUNT) {
             small.ask(
                 format!("get k{number}\r\n"),
-                &format!("VALUE k{number} 0 12\r\nvalue-{number:06}\r\nEND\r\n"),
+                &format!("VALUE k{number} 0 1000\r\n{number:01000}\r\nEND\r\n"),
             );
         }
-        is_over.store(true, Relaxed);
+        wait_until("both are in the middle of their requests", || {
+            // A turn each, by the server's own account: what it has sent between two of them went to the other.
+            small.send("stats\r\n".repeat(50));
+            let sent: Vec<u64> = (0..50).map(|_| sent_len(&small.lines(""))).collect();
+            let turns: Vec<u64> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert!(turns.iter().all(|len| *len < SENT_LEN_MAX), "{turns:?}");
+            turns.iter().filter(|len| **len > SENT_LEN_MAX / 16).count() > 1
+        });
+        drop(over);
         let asked: usize = asked.join().expect("all was taken");
         assert_eq!(asked, answered.join().expect("all was answered"));
         asked
@@ -77,6 +103,7 @@ fn sixty_four_megabytes_and_small_gets_do_not_mix() {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _over = Over(&is_over);
             let mut large = Client::connect(&server);
             for round in 0..3 {
                 let value = large_value(round, LEN);
@@ -86,7 +113,6 @@ fn sixty_four_megabytes_and_small_gets_do_not_mix() {
                 assert!(large.bytes(LEN) == value, "other bytes in round {round}");
                 large.ask("", "\r\nEND\r\n");
             }
-            is_over.store(true, Relaxed);
         });
         let mut small = Client::connect(&server);
         let mut count = 0;

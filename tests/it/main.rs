@@ -3,8 +3,8 @@
 //!
 //! Each test starts the servers that it needs, on free ports. What a test needs beside the program
 //! (memcached, clients, a database) is installed by `tests/run`; without it the test says `SKIPPED` and
-//! passes, except under `tests/run`, where nothing may be skipped (`LARDER_TEST_ALL=1`) but what needs recorded
-//! requests (`LARDER_TRACES`), which nobody can install.
+//! passes, except under `tests/run`, where nothing may be skipped (`LARDER_TEST_ALL=1`) but what nobody can install:
+//! recorded requests (`LARDER_TRACES`), and leave to open more files or to make control groups.
 
 mod abuse;
 mod budget;

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 fn larder(args: &[&str]) -> Command {
     let mut command = Command::new(LARDER);
@@ -142,7 +143,15 @@ fn what_cannot_be_listened_on_is_refused_in_one_sentence() {
         (udp.into(), "fd 4 is not a valid tcp socket".to_owned()),
         (tcp.into(), format!("the socket of {addr} does not listen")),
     ] {
-        let output = activated(listener(), socket, &[]).output().expect("the program starts");
+        let mut command = activated(listener(), socket, &[]);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+        let deadline = Instant::now() + DEADLINE;
+        while child.try_wait().expect("our own child").is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Fails where it has ended, as it should.
+        let _ = child.kill();
+        let output = child.wait_with_output().expect("our own child");
         assert_eq!(
             String::from_utf8_lossy(&output.stderr),
             format!("larder: cannot listen on what was handed over: {why}\n")
