@@ -18,10 +18,12 @@ pub struct Retrieve {
 /// What comes next on the line of a get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextKey<'a> {
-    /// A key, and the bytes up to its end.
+    /// A key.
     Key {
         /// 1 to 250 bytes.
         key: &'a [u8],
+        /// Whether the line ends with it, and is done with too: answer `END` behind it.
+        is_last: bool,
         /// Bytes of the input that are done with.
         consumed: usize,
     },
@@ -67,35 +69,28 @@ impl Retrieve {
     pub fn next_key<'a>(&mut self, input: &'a [u8]) -> NextKey<'a> {
         let start = input.iter().take_while(|byte| **byte == b' ').count();
         let rest = &input[start..];
-        let (word, ended) = match memchr2(b' ', b'\n', rest) {
-            Some(end) if rest[end] == b'\n' => {
-                (rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]), true)
-            }
-            Some(end) => (&rest[..end], true),
-            None => (rest, false),
-        };
-        if word.is_empty() && ended {
+        let word_end = memchr2(b' ', b'\n', rest);
+        let is_last = word_end.is_some_and(|end| rest[end] == b'\n');
+        let word = &rest[..word_end.unwrap_or(rest.len())];
+        let word = if is_last { word.strip_suffix(b"\r").unwrap_or(word) } else { word };
+        let consumed = start + word_end.map_or(0, |end| end + 1);
+        if word.is_empty() && is_last {
             return if self.has_key {
-                NextKey::End { consumed: start + line_end_len(rest) }
+                NextKey::End { consumed }
             } else {
                 NextKey::Reject { reject: Reject::BadLine, consumed: start }
             };
         }
         // One byte more than a key: the carriage return of the line end may be the last one here.
-        if word.len() > KEY_LEN_MAX + usize::from(!ended) {
+        if word.len() > KEY_LEN_MAX + usize::from(word_end.is_none()) {
             return NextKey::Reject { reject: Reject::BadLine, consumed: start };
         }
-        if !ended {
+        if word_end.is_none() {
             return NextKey::NeedMore { consumed: start };
         }
         self.has_key = true;
-        NextKey::Key { key: word, consumed: start + word.len() }
+        NextKey::Key { key: word, is_last, consumed }
     }
-}
-
-/// Length of the `\n` or `\r\n` at the front.
-fn line_end_len(input: &[u8]) -> usize {
-    if input.starts_with(b"\r") { 2 } else { 1 }
 }
 
 #[cfg(test)]
@@ -108,9 +103,12 @@ mod tests {
         let (mut keys, mut start, mut end) = (Vec::new(), 0, 0);
         loop {
             match retrieve.next_key(&line[start..end]) {
-                NextKey::Key { key, consumed } => {
+                NextKey::Key { key, is_last, consumed } => {
                     keys.push(key.to_vec());
                     start += consumed;
+                    if is_last {
+                        return (keys, format!("end, {} left", line.len() - start));
+                    }
                 }
                 NextKey::NeedMore { consumed } => {
                     start += consumed;

@@ -14,7 +14,7 @@ use memchr::memchr;
 pub const REPLY_LEN_MAX: usize = 64 * 1024;
 /// The first byte of every binary request, and of no text command.
 const BINARY_MAGIC: u8 = 0x80;
-/// So many things at most are parsed before the first of them is carried out: a get of one key is two.
+/// So many things at most are parsed before the first of them is carried out:
 const TASK_COUNT_MAX: usize = 64;
 /// So many at least.
 const TASK_COUNT_MIN: usize = 2;
@@ -103,6 +103,7 @@ impl Session {
         self.fresh &= input.is_empty();
         let mut consumed = 0;
         let mut requests_left = cx.instance.config.requests_per_event;
+        let mut group = Group { tasks: ArrayVec::new(), end: 0, next: None };
         let next = loop {
             if out.len() >= REPLY_LEN_MAX {
                 break Next::Flush;
@@ -111,7 +112,8 @@ impl Session {
                 self.next_prefixes(cx, next, out);
                 continue;
             }
-            let group = self.look_ahead(cx, input, consumed, &mut requests_left);
+            group.begin(consumed);
+            self.look_ahead(cx, input, &mut group, &mut requests_left);
             let (done, next) = self.carry_out(cx, &group, out);
             self.logged_len = group.end;
             consumed = done;
@@ -132,10 +134,9 @@ impl Session {
         &mut self,
         cx: &Context<'_>,
         input: &'a [u8],
-        start: usize,
+        group: &mut Group<'a>,
         requests_left: &mut u32,
-    ) -> Group<'a> {
-        let mut group = Group { tasks: ArrayVec::new(), end: start, next: None };
+    ) {
         let mut keys = ArrayVec::<_, TASK_COUNT_MAX>::new();
         let mut is_complete = false;
         while group.next.is_none() && !is_complete && group.tasks.len() < self.task_count_max {
@@ -170,7 +171,6 @@ impl Session {
         if keys.len() >= PREFETCHED_MIN {
             cx.instance.store.prefetch(&keys);
         }
-        group
     }
 
     /// Carries out what was parsed, in order; how far it came, and what must happen now.
@@ -187,7 +187,12 @@ impl Session {
                 return (task.start, Some(Next::Flush));
             }
             match &task.todo {
-                Todo::Key(retrieve, key) => command::retrieve::key(cx, retrieve, *key, out),
+                Todo::Key { retrieve, key, is_last } => {
+                    command::retrieve::key(cx, retrieve, *key, out);
+                    if *is_last {
+                        out.extend_from_slice(Reply::End.line());
+                    }
+                }
                 Todo::Line(line) => out.extend_from_slice(line),
                 Todo::Request(request) => match command::execute(cx, *request, out) {
                     Flow::Continue => {}
@@ -242,9 +247,10 @@ impl Session {
         rest: &'a [u8],
     ) -> Step<'a> {
         match retrieve.next_key(rest) {
-            NextKey::Key { key, consumed } => {
-                self.position = Position::Keys(retrieve);
-                Step::to_do(consumed, Todo::Key(retrieve, cx.instance.store.key(key)))
+            NextKey::Key { key, is_last, consumed } => {
+                self.position = if is_last { Position::Request } else { Position::Keys(retrieve) };
+                let key = cx.instance.store.key(key);
+                Step::to_do(consumed, Todo::Key { retrieve, key, is_last })
             }
             NextKey::NeedMore { consumed } => Step::wait(consumed, rest.len() - consumed + 1),
             NextKey::End { consumed } => {
@@ -296,8 +302,8 @@ impl Session {
 /// What is to be done for a client, in the order in which it asked.
 #[derive(Debug, Clone, Copy)]
 enum Todo<'a> {
-    /// One key of a get.
-    Key(Retrieve, Key<'a>),
+    /// One key of a get; the last one brings the `END`.
+    Key { retrieve: Retrieve, key: Key<'a>, is_last: bool },
     /// All of a request.
     Request(Request<'a, Key<'a>>),
     /// This is the answer.
@@ -307,7 +313,7 @@ enum Todo<'a> {
 impl<'a> Todo<'a> {
     fn key(&self) -> Option<Key<'a>> {
         match self {
-            Self::Key(_, key) => Some(*key),
+            Self::Key { key, .. } => Some(*key),
             Self::Request(request) => request.key(),
             Self::Line(_) => None,
         }
@@ -331,6 +337,15 @@ struct Group<'a> {
     end: usize,
     /// What must happen when all is carried out.
     next: Option<Next>,
+}
+
+impl Group<'_> {
+    /// Holds nothing yet, from here on.
+    fn begin(&mut self, start: usize) {
+        self.tasks.clear();
+        self.end = start;
+        self.next = None;
+    }
 }
 
 /// What one step through the input found.

@@ -276,7 +276,10 @@ fn gat_leaves_its_keys() {
         panic!("no retrieve");
     };
     assert_eq!((retrieve.verb(), retrieve.touch()), (RetrieveVerb::Gats, Some(-5)));
-    assert_eq!(retrieve.next_key(&line[consumed..]), NextKey::Key { key: b"a", consumed: 3 });
+    assert_eq!(
+        retrieve.next_key(&line[consumed..]),
+        NextKey::Key { key: b"a", is_last: true, consumed: 4 }
+    );
 }
 
 /// Words that make lines of every kind likely.
