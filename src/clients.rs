@@ -6,11 +6,11 @@ pub use budget::Budget;
 
 use ahash::RandomState;
 use dashmap::DashMap;
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Shutdown, SockaddrStorage, getsockname, shutdown};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Who has never held more than this, in bytes, is read without waiting for room.
 const LIGHT_LEN_MAX: usize = 16 * 1024;
@@ -52,10 +52,9 @@ impl State {
 pub struct Client {
     /// The socket's number in the process.
     pub fd: RawFd,
-    /// The client's address.
-    pub addr: SocketAddr,
-    /// Our address that it connected to.
-    pub listen_addr: SocketAddr,
+    // Its address, shorter than a socket's: there may be many clients.
+    port: u16,
+    ip: IpAddr,
     state: AtomicU8,
     /// Whether it ever held more than [`LIGHT_LEN_MAX`], or could not hold what it had to.
     is_heavy: AtomicBool,
@@ -63,11 +62,16 @@ pub struct Client {
     is_closing: AtomicBool,
     /// Of the last request, on the server's clock.
     last_cmd_ms: AtomicU64,
-    read_buf_bytes: AtomicUsize,
-    response_bytes: AtomicUsize,
+    read_buf_bytes: AtomicU32,
+    response_bytes: AtomicU32,
 }
 
 impl Client {
+    /// The client's address.
+    pub fn addr(&self) -> SocketAddr {
+        (self.ip, self.port).into()
+    }
+
     /// What it is doing.
     pub fn state(&self) -> State {
         State::ALL[usize::from(self.state.load(Relaxed))]
@@ -75,12 +79,12 @@ impl Client {
 
     /// Capacity of the read buffer, in bytes.
     pub fn read_buf_bytes(&self) -> usize {
-        self.read_buf_bytes.load(Relaxed)
+        self.read_buf_bytes.load(Relaxed) as usize
     }
 
     /// Capacity of the reply buffer, in bytes.
     pub fn response_bytes(&self) -> usize {
-        self.response_bytes.load(Relaxed)
+        self.response_bytes.load(Relaxed) as usize
     }
 
     /// What it holds of requests that have not come whole and of replies that the client has not taken, in bytes.
@@ -150,23 +154,17 @@ impl Clients {
     }
 
     /// Enters a connection; it leaves when the guard is dropped.
-    pub fn enter(
-        self: &Arc<Self>,
-        fd: RawFd,
-        addr: SocketAddr,
-        listen_addr: SocketAddr,
-        now_ms: u64,
-    ) -> Guest {
+    pub fn enter(self: &Arc<Self>, fd: RawFd, addr: SocketAddr, now_ms: u64) -> Guest {
         let client = Arc::new(Client {
             fd,
-            addr,
-            listen_addr,
+            port: addr.port(),
+            ip: addr.ip(),
             state: AtomicU8::new(State::Read as u8),
             is_heavy: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             last_cmd_ms: AtomicU64::new(now_ms),
-            read_buf_bytes: AtomicUsize::new(0),
-            response_bytes: AtomicUsize::new(0),
+            read_buf_bytes: AtomicU32::new(0),
+            response_bytes: AtomicU32::new(0),
         });
         self.by_fd.insert(fd, Arc::clone(&client));
         if self.per_ip_max > 0 {
@@ -210,12 +208,21 @@ impl Clients {
         // Who is not amid a reply can still be told why.
         let how = if is_writing { Shutdown::Both } else { Shutdown::Read };
         if let Err(error) = shutdown(fd, how) {
-            tracing::debug!(client = %client.addr, "cannot close: {error}");
+            tracing::debug!(client = %client.addr(), "cannot close: {error}");
         }
         closed.bytes += client.held_bytes();
         if !is_closing {
             *(if is_writing { &mut closed.writers } else { &mut closed.readers }) += 1;
         }
+    }
+
+    /// Our address that a client connected to; `None` when it is gone.
+    pub fn listen_addr(&self, fd: RawFd) -> Option<SocketAddr> {
+        // While the row is locked it stays, and with it the number of the socket.
+        let _row = self.by_fd.get(&fd)?;
+        let addr: SockaddrStorage = getsockname(fd).ok()?;
+        let (v4, v6) = (addr.as_sockaddr_in(), addr.as_sockaddr_in6());
+        v4.map(|v4| SocketAddr::V4((*v4).into())).or(v6.map(|v6| SocketAddr::V6((*v6).into())))
     }
 
     /// The connections as they are now, by socket number.
@@ -263,15 +270,18 @@ impl Guest {
         self.hold(&self.client.response_bytes, bytes, self.clients.budget.limit())
     }
 
-    fn hold(&self, held: &AtomicUsize, bytes: usize, max: usize) -> bool {
-        let before = held.load(Relaxed);
+    fn hold(&self, held: &AtomicU32, bytes: usize, max: usize) -> bool {
+        let before = held.load(Relaxed) as usize;
         if before == bytes {
             return true;
         }
-        let is_held = self.clients.budget.change(before, bytes, max);
-        if is_held {
+        // What is counted in 32 bits is longer than any request or reply.
+        let counted = u32::try_from(bytes).ok();
+        let held_now = counted.filter(|_| self.clients.budget.change(before, bytes, max));
+        if let Some(bytes) = held_now {
             held.store(bytes, Relaxed);
         }
+        let is_held = held_now.is_some();
         if bytes > LIGHT_LEN_MAX || !is_held {
             self.client.is_heavy.store(true, Relaxed);
         }
@@ -288,7 +298,7 @@ impl Drop for Guest {
                 *count -= 1;
                 *count == 0
             };
-            self.clients.by_ip.remove_if_mut(&self.client.addr.ip(), leave);
+            self.clients.by_ip.remove_if_mut(&self.client.ip, leave);
         }
     }
 }
@@ -301,8 +311,8 @@ mod tests {
     fn a_client_is_listed_as_long_as_it_is_there() {
         let clients = Arc::new(Clients::new(1 << 20, 0));
         let addr = SocketAddr::from(([127, 0, 0, 1], 5));
-        let first = clients.enter(7, addr, addr, 0);
-        let second = clients.enter(3, addr, addr, 0);
+        let first = clients.enter(7, addr, 0);
+        let second = clients.enter(3, addr, 0);
         first.set_state(State::Swallow);
         first.touch(9);
         let all = clients.all();
@@ -317,9 +327,9 @@ mod tests {
     fn an_address_is_full_until_one_of_it_leaves() {
         let clients = Arc::new(Clients::new(1 << 20, 2));
         let [here, there] = [1, 2].map(|host| SocketAddr::from(([127, 0, 0, host], 5)));
-        let first = clients.enter(7, here, here, 0);
+        let first = clients.enter(7, here, 0);
         assert!(!clients.is_full(here.ip()));
-        let second = clients.enter(8, here, here, 0);
+        let second = clients.enter(8, here, 0);
         assert!(clients.is_full(here.ip()) && !clients.is_full(there.ip()));
         drop(first);
         assert!(!clients.is_full(here.ip()));
@@ -331,7 +341,7 @@ mod tests {
     fn what_one_holds_is_free_when_it_leaves() {
         let clients = Arc::new(Clients::new(1 << 20, 0));
         let addr = SocketAddr::from(([127, 0, 0, 1], 5));
-        let guest = clients.enter(7, addr, addr, 0);
+        let guest = clients.enter(7, addr, 0);
         assert!(guest.hold_input(LIGHT_LEN_MAX) && guest.hold_replies(500_000));
         assert!(guest.hold_replies(LIGHT_LEN_MAX));
         assert_eq!(clients.budget.used(), 2 * LIGHT_LEN_MAX);
@@ -345,7 +355,7 @@ mod tests {
     fn only_who_needed_much_waits() {
         let clients = Arc::new(Clients::new(1 << 20, 0));
         let addr = SocketAddr::from(([127, 0, 0, 1], 5));
-        let [hog, heavy, light] = [7, 8, 9].map(|fd| clients.enter(fd, addr, addr, 0));
+        let [hog, heavy, light] = [7, 8, 9].map(|fd| clients.enter(fd, addr, 0));
         assert!(heavy.hold_input(LIGHT_LEN_MAX + 1) && heavy.hold_input(0));
         assert!(light.hold_input(LIGHT_LEN_MAX) && light.hold_input(0));
         assert!(hog.hold_replies(1_000_000));

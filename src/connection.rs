@@ -115,7 +115,7 @@ impl Connection {
 
     /// Who it is.
     pub fn addr(&self) -> SocketAddr {
-        self.guest.addr
+        self.guest.addr()
     }
 
     /// Says that serving it panicked.
@@ -153,7 +153,7 @@ impl Connection {
             let limit = Duration::from_secs(u64::from(seconds));
             let Ok(in_time) = Box::pin(tokio::time::timeout(limit, self.turn())).await else {
                 self.counters().idle_kicks.increment();
-                tracing::debug!(client = %self.guest.addr, "closing: idle for too long");
+                tracing::debug!(client = %self.guest.addr(), "closing: idle for too long");
                 return Ok(());
             };
             turn = in_time?;
@@ -418,7 +418,7 @@ impl Connection {
 
     /// Tells the client that there is no memory for its request.
     async fn refuse(&mut self) -> io::Result<()> {
-        tracing::debug!(client = %self.guest.addr, "closing: no memory for its request");
+        tracing::debug!(client = %self.guest.addr(), "closing: no memory for its request");
         // Where the client takes nothing, it hears nothing.
         let _ = self.stream.try_write(Reject::OutOfMemoryReading.line());
         linger(&mut self.stream).await

@@ -16,6 +16,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// An idle connection takes 0.9 KB with it and 1.3 KB with the C library's: tasks are aligned to 128 bytes, which that one
+/// pays for in full. What the store holds comes from neither.
+#[cfg(target_arch = "x86_64")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let outcome = match config::parse(std::env::args_os()) {
         Ok(Invocation::Print(text)) => writeln!(io::stdout(), "{}", text.trim_end())

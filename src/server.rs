@@ -406,10 +406,10 @@ impl Acceptor {
         let stream = stream.into_std()?;
         stream.set_nodelay(true)?;
         socket2::SockRef::from(&stream).set_keepalive(true)?;
-        let (listen_addr, now) = (stream.local_addr()?, self.instance.clock.now());
+        let now = self.instance.clock.now();
         let _context = self.workers[index].event_loop.enter();
         let stream = TcpStream::from_std(stream)?;
-        let guest = self.instance.clients.enter(stream.as_raw_fd(), addr, listen_addr, now.ms);
+        let guest = self.instance.clients.enter(stream.as_raw_fd(), addr, now.ms);
         Ok(Connection::new(Arc::clone(&self.instance), index, stream, guest))
     }
 }

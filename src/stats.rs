@@ -178,8 +178,10 @@ pub fn conns(instance: &Instance, out: &mut Vec<u8>) {
     let now_ms = instance.clock.now().ms;
     for client in instance.clients.all() {
         let fd = client.fd;
-        stat(out, &format!("{fd}:addr"), address(client.addr));
-        stat(out, &format!("{fd}:listen_addr"), address(client.listen_addr));
+        stat(out, &format!("{fd}:addr"), address(client.addr()));
+        if let Some(addr) = instance.clients.listen_addr(fd) {
+            stat(out, &format!("{fd}:listen_addr"), address(addr));
+        }
         stat(out, &format!("{fd}:state"), client.state().name());
         stat(out, &format!("{fd}:resps_waiting"), u8::from(client.state() == State::Write));
         let idle_ms = now_ms.saturating_sub(client.last_cmd_ms());
