@@ -21,15 +21,15 @@
 //! A mix of sizes, or one that drifts, costs memcached more. RSS includes the buffers of one connection
 //! and all that an allocator keeps; `lost` says nothing where a server leaves a part of its limit unused.
 
-#[path = "peer/mod.rs"]
-mod peer;
+#[path = "servers/mod.rs"]
+mod servers;
 
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use peer::{
+use servers::{
     Client, Object, Outcome, Peer, PeerOptions, Progress, Server, mib, push_get, push_set, ratio,
 };
 

@@ -31,8 +31,8 @@
 //! Nor do two runs agree to the last miss: memcached evicts in a thread of its own, Larder spreads keys by
 //! a hash that is seeded anew. `--runs 5` shows the run that is the median, and the others on stderr.
 
-#[path = "peer/mod.rs"]
-mod peer;
+#[path = "servers/mod.rs"]
+mod servers;
 
 use std::env;
 use std::fs;
@@ -42,7 +42,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use clap::Parser;
-use peer::{
+use servers::{
     Client, Object, Outcome, Peer, PeerOptions, Progress, mib, mix, push_get, push_set, ratio,
 };
 

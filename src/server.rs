@@ -205,13 +205,18 @@ async fn accept_all(
         refused: Arc::new(Semaphore::new(REFUSED_COUNT_MAX)),
         workers,
     };
-    let accepting = tokio::spawn(acceptor.run());
+    let mut accepting = tokio::spawn(acceptor.run());
     announce(instance);
     manager.ready();
     let mut phase = instance.phase.subscribe();
     tokio::select! {
         () = stop_asked => {}
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+        // A server that accepts nobody is of no use: whoever looks after it starts another.
+        ended = &mut accepting => {
+            let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
+            return Err(io::Error::other(format!("accepting connections has failed: {why}")));
+        }
     }
     // Closes the listeners, so that the next server can have the port. It ends by being cancelled.
     accepting.abort();

@@ -45,7 +45,7 @@ mod idle;
 mod load;
 mod measure;
 mod open;
-#[path = "../peer/process.rs"]
+#[path = "../servers/process.rs"]
 mod process;
 mod report;
 mod results;
