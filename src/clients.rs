@@ -5,8 +5,10 @@ mod budget;
 pub use budget::Budget;
 
 use ahash::RandomState;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use nix::sys::socket::{Shutdown, SockaddrStorage, getsockname, shutdown};
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -113,10 +115,34 @@ impl Client {
     }
 }
 
+/// A client, found by the number of its socket.
+#[derive(Debug)]
+struct ByFd(Arc<Client>);
+
+impl Borrow<RawFd> for ByFd {
+    fn borrow(&self) -> &RawFd {
+        &self.0.fd
+    }
+}
+
+impl Hash for ByFd {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.fd.hash(state);
+    }
+}
+
+impl PartialEq for ByFd {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.fd == other.0.fd
+    }
+}
+
+impl Eq for ByFd {}
+
 /// All open connections.
 #[derive(Debug)]
 pub struct Clients {
-    by_fd: DashMap<RawFd, Arc<Client>, RandomState>,
+    by_fd: DashSet<ByFd, RandomState>,
     /// How many there are from each address; empty where any number may be.
     by_ip: DashMap<IpAddr, u32, RandomState>,
     /// 0 is any number.
@@ -141,7 +167,7 @@ impl Clients {
     pub fn new(connection_memory_bytes: u64, per_ip_max: u32) -> Self {
         let limit = usize::try_from(connection_memory_bytes).unwrap_or(usize::MAX);
         Self {
-            by_fd: DashMap::default(),
+            by_fd: DashSet::default(),
             by_ip: DashMap::default(),
             per_ip_max,
             budget: Budget::new(limit),
@@ -166,7 +192,7 @@ impl Clients {
             read_buf_bytes: AtomicU32::new(0),
             response_bytes: AtomicU32::new(0),
         });
-        self.by_fd.insert(fd, Arc::clone(&client));
+        self.by_fd.insert(ByFd(Arc::clone(&client)));
         if self.per_ip_max > 0 {
             *self.by_ip.entry(addr.ip()).or_default() += 1;
         }
@@ -175,7 +201,7 @@ impl Clients {
 
     /// Whether any connection holds a part of a request, or replies.
     pub fn any_busy(&self) -> bool {
-        self.by_fd.iter().any(|row| row.value().held_bytes() > 0)
+        self.by_fd.iter().any(|row| row.0.held_bytes() > 0)
     }
 
     /// Closes the connections that hold most, of those that have asked for nothing since `since_ms`, until enough has
@@ -184,8 +210,8 @@ impl Clients {
         let mut holders: Vec<(usize, RawFd)> = self
             .by_fd
             .iter()
-            .filter(|row| row.held_bytes() > 0 && row.last_cmd_ms() <= since_ms)
-            .map(|row| (row.held_bytes(), row.fd))
+            .filter(|row| row.0.held_bytes() > 0 && row.0.last_cmd_ms() <= since_ms)
+            .map(|row| (row.0.held_bytes(), row.0.fd))
             .collect();
         holders.sort_unstable_by(|left, right| right.cmp(left));
         let to_free = self.budget.used().saturating_sub(self.budget.limit() / EASY_PART).max(1);
@@ -202,7 +228,8 @@ impl Clients {
     /// Ends a connection as its client could: by what its task reads, or cannot write.
     fn close(&self, fd: RawFd, closed: &mut Closed) {
         // While the row is locked it stays, and with it the number of the socket.
-        let Some(client) = self.by_fd.get(&fd) else { return };
+        let Some(row) = self.by_fd.get(&fd) else { return };
+        let client = &row.0;
         let (is_writing, is_closing) = (client.response_bytes() > 0, client.is_closing());
         client.is_closing.store(true, Relaxed);
         // Who is not amid a reply can still be told why.
@@ -227,7 +254,7 @@ impl Clients {
 
     /// The connections as they are now, by socket number.
     pub fn all(&self) -> Vec<Arc<Client>> {
-        let mut all: Vec<_> = self.by_fd.iter().map(|row| Arc::clone(row.value())).collect();
+        let mut all: Vec<_> = self.by_fd.iter().map(|row| Arc::clone(&row.0)).collect();
         all.sort_unstable_by_key(|client| client.fd);
         all
     }
