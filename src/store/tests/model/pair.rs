@@ -306,6 +306,20 @@ impl Pair {
         let is_join = matches!(mode, StoreMode::Append | StoreMode::Prepend);
         let is_over = |new: &Known| ITEM_SIZE.is_over(key.bytes.len(), new.flags, new.value.len());
         match expected {
+            // The work that is due before anything else may have evicted what it would have been refused for.
+            Err(Stored::Exists) if outcome == Stored::NotFound => {
+                self.settle(0..=0, 0)?;
+                prop_assert!(!self.look(number)?, "it is there");
+                Ok(())
+            }
+            Err(Stored::NotStored) if mode == StoreMode::Add && outcome == Stored::Stored => {
+                self.settle(1..=1, value.len())?;
+                self.lost += 1;
+                self.check_stored(
+                    number,
+                    Known { value: value.to_vec(), flags, deadline, cas_unique: 0 },
+                )
+            }
             Err(refusal) => {
                 prop_assert_eq!(outcome, refusal);
                 self.settle(0..=0, 0)
