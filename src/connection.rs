@@ -6,19 +6,23 @@
 //! INVARIANT: nothing is read while replies wait to be sent, so a client that does not read is not
 //! served.
 //! INVARIANT: a connection costs at most its input, which holds one request (a value of `-I` at
-//! most) or is small, and its unsent replies, which are 64 KiB and one value more.
+//! most) or is small, and its unsent replies, which are 64 KiB and one value more: less
+//! where the store has lent that.
 //! INVARIANT: what it costs is within the budget of all connections. It waits before it grows; where what it has got
 //! already finds no room, it ends.
 
 pub mod burst;
+mod send;
 
 use crate::clients::{Guest, State};
 use crate::command::Context;
 use crate::instance::Instance;
+use crate::replies::{Replies, Unsent};
 use crate::stats::Counters;
 use burst::{Next, Session};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use larder_protocol::Reject;
+use send::poll_send;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -27,7 +31,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 /// As much is read at once, in bytes. A longer request is read into memory of the connection.
@@ -52,12 +56,12 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Buffers {
     input: Box<[u8]>,
-    out: Vec<u8>,
+    out: Replies,
 }
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> =
-        RefCell::new(Buffers { input: vec![0; READ_LEN].into(), out: Vec::new() });
+        RefCell::new(Buffers { input: vec![0; READ_LEN].into(), out: Replies::default() });
 }
 
 /// A connection and its buffers.
@@ -77,7 +81,7 @@ pub struct Connection {
     /// Replies that are sent with the next ones.
     held: Bytes,
     /// Replies that the client has not taken.
-    unsent: Bytes,
+    unsent: Option<Box<Unsent>>,
 }
 
 /// How a connection goes on after a turn.
@@ -107,7 +111,7 @@ impl Connection {
             input: Vec::new(),
             len_min: 1,
             held: Bytes::new(),
-            unsent: Bytes::new(),
+            unsent: None,
         }
     }
 
@@ -129,7 +133,7 @@ impl Connection {
     pub async fn serve(&mut self) -> io::Result<()> {
         let mut turn = Turn::On;
         loop {
-            if !self.unsent.is_empty() {
+            if self.unsent.is_some() {
                 self.send_rest().await?;
             }
             match turn {
@@ -202,7 +206,7 @@ impl Connection {
                 self.answer(cx, input, out)?
             };
             let turn = self.keep(&input[consumed..], turn);
-            let is_done = turn == Turn::On && self.input.is_empty() && self.unsent.is_empty();
+            let is_done = turn == Turn::On && self.input.is_empty() && self.unsent.is_none();
             Poll::Ready(Ok(if is_last && is_done { Turn::Close } else { turn }))
         })
     }
@@ -225,13 +229,13 @@ impl Connection {
         &mut self,
         cx: &mut task::Context<'_>,
         input: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut Replies,
     ) -> io::Result<(usize, Turn)> {
         self.guest.set_state(State::ParseCmd);
         let now = self.instance.clock.now();
         // What a connection that failed could not send is for nobody else.
         out.clear();
-        out.extend_from_slice(&std::mem::take(&mut self.held));
+        out.text.extend_from_slice(&std::mem::take(&mut self.held));
         let (mut consumed, mut sent_len) = (0, 0);
         let turn = loop {
             let instance = &*self.instance;
@@ -240,72 +244,70 @@ impl Connection {
             consumed += progress.consumed;
             let next = progress.next;
             self.len_min = if let Next::Read { len_min } = next { len_min } else { 0 };
-            if next == Next::Yield && out.len() <= HELD_LEN_MAX {
+            if next == Next::Yield && out.len() <= HELD_LEN_MAX && out.is_text() {
                 // The rest of the burst goes on soon: its replies are worth one write.
-                self.held = Bytes::copy_from_slice(out);
+                self.held = Bytes::copy_from_slice(&out.text);
                 out.clear();
                 break Turn::Yield;
             }
             sent_len += out.len();
             self.send(cx, out)?;
             break match next {
-                Next::Flush if self.unsent.is_empty() && sent_len < TURN_LEN_MAX => continue,
+                Next::Flush if self.unsent.is_none() && sent_len < TURN_LEN_MAX => continue,
                 Next::Flush | Next::Yield => Turn::Yield,
                 Next::Read { .. } => Turn::On,
                 Next::Quit => Turn::Quit,
                 Next::Close => Turn::Close,
             };
         };
-        if self.unsent.is_empty() {
+        if self.unsent.is_none() {
             self.hold_replies(self.held.len())?;
         }
         if consumed > 0 {
             self.guest.touch(now.ms);
         }
-        if out.capacity() > SMALL_OUT_LEN {
-            *out = Vec::new();
+        if out.text.capacity() > SMALL_OUT_LEN {
+            out.text = Vec::new();
         }
         Ok((consumed, turn))
     }
 
     /// Sends replies; what the client does not take at once stays unsent.
-    fn send(&mut self, cx: &mut task::Context<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    fn send(&mut self, cx: &mut task::Context<'_>, out: &mut Replies) -> io::Result<()> {
+        let sent = self.try_send(cx, out);
+        // Nothing stays lent to a connection that failed.
+        out.clear();
+        sent
+    }
+
+    fn try_send(&mut self, cx: &mut task::Context<'_>, out: &mut Replies) -> io::Result<()> {
         let mut sent_len = 0;
         while sent_len < out.len() {
-            match Pin::new(&mut self.stream).poll_write(cx, &out[sent_len..])? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+            match poll_send(&mut self.stream, cx, out, sent_len)? {
                 Poll::Ready(len) => sent_len += len,
                 Poll::Pending => {
-                    let rest_len = out.len() - sent_len;
-                    // A small rest is worth a copy, so that it does not hold all of the buffer.
-                    if rest_len <= out.capacity() / 2 {
-                        self.hold_replies(rest_len)?;
-                        self.unsent = Bytes::copy_from_slice(&out[sent_len..]);
-                    } else {
-                        self.hold_replies(out.capacity())?;
-                        self.unsent = Bytes::from(std::mem::take(out)).split_off(sent_len);
-                    }
+                    let unsent = out.take_rest(sent_len, |len| self.hold_replies(len))?;
+                    self.unsent = Some(Box::new(unsent));
                     break;
                 }
             }
         }
         self.counters().bytes_written.add(sent_len as u64);
-        out.clear();
         Ok(())
     }
 
     /// Sends all replies that are left.
     async fn send_rest(&mut self) -> io::Result<()> {
         self.guest.set_state(State::Write);
-        while !self.unsent.is_empty() {
-            let len = self.stream.write(&self.unsent).await?;
-            if len == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+        while let Some(unsent) = &mut self.unsent {
+            let Unsent { replies, sent_len } = &mut **unsent;
+            let len = poll_fn(|cx| poll_send(&mut self.stream, cx, replies, *sent_len)).await?;
+            *sent_len += len;
+            if *sent_len == replies.len() {
+                self.unsent = None;
             }
             self.counters().bytes_written.add(len as u64);
-            self.unsent.advance(len);
         }
-        self.unsent = Bytes::new();
         self.hold_replies(0)
     }
 

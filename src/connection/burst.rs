@@ -5,6 +5,7 @@
 //! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call.
 
 use crate::command::{self, Context, Flow};
+use crate::replies::Replies;
 use crate::store::Key;
 use arrayvec::ArrayVec;
 use larder_protocol::{NextKey, Parsed, Reply, Request, Retrieve, Then};
@@ -95,7 +96,7 @@ impl Session {
     }
 
     /// Answers what is in `input`, appending to `out`.
-    pub fn run(&mut self, cx: &Context<'_>, input: &[u8], out: &mut Vec<u8>) -> Progress {
+    pub fn run(&mut self, cx: &Context<'_>, input: &[u8], out: &mut Replies) -> Progress {
         if self.fresh && input.first() == Some(&BINARY_MAGIC) {
             tracing::debug!("closing: the client speaks the binary protocol, which is not offered");
             return Progress { consumed: 0, next: Next::Close };
@@ -108,7 +109,7 @@ impl Session {
                 break Next::Flush;
             }
             if let Position::Prefixes { next } = self.position {
-                self.next_prefixes(cx, next, out);
+                self.next_prefixes(cx, next, &mut out.text);
                 continue;
             }
             let group = self.look_ahead(cx, input, consumed, &mut requests_left);
@@ -178,7 +179,7 @@ impl Session {
         &mut self,
         cx: &Context<'_>,
         group: &Group<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Replies,
     ) -> (usize, Option<Next>) {
         for task in &group.tasks {
             if out.len() >= REPLY_LEN_MAX {
@@ -188,8 +189,8 @@ impl Session {
             }
             match &task.todo {
                 Todo::Key(retrieve, key) => command::retrieve::key(cx, retrieve, *key, out),
-                Todo::Line(line) => out.extend_from_slice(line),
-                Todo::Request(request) => match command::execute(cx, *request, out) {
+                Todo::Line(line) => out.text.extend_from_slice(line),
+                Todo::Request(request) => match command::execute(cx, *request, &mut out.text) {
                     Flow::Continue => {}
                     Flow::Close => return (group.end, Some(Next::Quit)),
                     Flow::DumpPrefixes => {

@@ -42,6 +42,7 @@ mod tests;
 mod value;
 
 pub use exptime::{Deadline, Now};
+pub use large::Loan;
 pub use operation::{Arithmetic, Delta, ItemSize, ItemView, Key, Miss, StoreMode, Stored, Write};
 pub use stats::StoreStats;
 pub use value::Value;
@@ -52,6 +53,7 @@ use large::{Body, body_len};
 use parking_lot::{Mutex, MutexGuard};
 use segment::{Pool, Purse};
 use shard::{Hints, PREFETCHED_MAX, Reclaimed, prefetch_burst};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// So often at most is memory collected for one operation: others may take what was collected.
@@ -169,7 +171,7 @@ pub struct Store {
     hints: Box<[Hints]>,
     /// Seeded at random at every start, so that nobody can choose keys that meet in one shard.
     hasher: RandomState,
-    pool: Pool,
+    pool: Arc<Pool>,
     flush: Flush,
     /// The last CAS unique that was given out; `None` where there are none.
     cas_unique: Option<AtomicU64>,
@@ -189,7 +191,7 @@ impl Store {
         assert!(config.shard_count.is_power_of_two(), "shards are picked by bits of a hash");
         let segment_len = config.segment_len;
         assert!(segment_len.is_power_of_two(), "segments are found by bits of a location");
-        let pool = Pool::new(config.limit_bytes, segment_len, config.shard_count);
+        let pool = Arc::new(Pool::new(config.limit_bytes, segment_len, config.shard_count));
         let shard = |number| match config.eviction.policy() {
             Some(policy) => {
                 Shard::Log(shard::Shard::new(number, config, policy, hasher.clone(), &pool))
@@ -281,16 +283,15 @@ impl Store {
             Ok(Err(refusal)) => return refusal,
             Err(_no_room) => return give_up(&mut self.shard(self.home(key))),
         };
-        let mut body = Body { segments: std::mem::take(&mut filled.segments), len: filled_len };
+        let mut body = (filled_len > 0)
+            .then(|| Body::new(&self.pool, std::mem::take(&mut filled.segments), filled_len));
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
             let cas_unique = self.next_cas_unique();
             either!(shard,
                 log => log.store(write, &mut body, cas_unique, at, purse),
                 exact => exact.store(write, cas_unique, at, &self.pool))
         };
-        let stored = self.with_room(key, now, attempt, give_up);
-        filled.segments = body.segments;
-        stored
+        self.with_room(key, now, attempt, give_up)
     }
 
     /// Fills segments with the front of a large value, outside of any lock; how much of it, or what the command is
@@ -380,10 +381,17 @@ impl Store {
                 &either!(&*shard, log => log.stats(now, &self.pool), exact => exact.stats(now)),
             );
         }
-        sum.segment_bytes += self.pool.free_len();
-        sum.segment_free_bytes += self.pool.free_len();
-        sum.charged_bytes += self.pool.free_len();
+        let (free_len, large_len) = (self.pool.free_len(), self.large_len());
+        sum.segment_bytes += free_len;
+        sum.segment_free_bytes += free_len;
+        sum.large_bytes = large_len;
+        sum.charged_bytes += free_len + large_len;
         sum
+    }
+
+    /// What the bodies of large values take out of the limit, those among them that only a reader has any more.
+    fn large_len(&self) -> u64 {
+        self.pool.charge(self.pool.body_count())
     }
 
     /// The memory limit, in bytes.
@@ -396,11 +404,15 @@ impl Store {
     /// # Panics
     /// When the books are wrong.
     pub fn validate(&self) {
-        let mut charged = self.pool.free_len();
+        let mut charged = self.pool.free_len() + self.large_len();
+        let mut body_count = 0;
         for shard in &self.shards {
             let shard = shard.lock();
             charged += either!(&*shard, log => log.validate(&self.pool), exact => exact.validate());
+            body_count += either!(&*shard, log => log.body_count(), _exact => 0);
         }
+        let only_lent_count = self.pool.body_count() - body_count;
+        assert!(only_lent_count <= self.pool.lent_count(), "who has a body that no shard has");
         assert_eq!(charged, self.pool.budget.used(), "the budget is the sum of its shards");
         assert!(charged <= self.pool.budget.limit(), "the limit holds");
     }

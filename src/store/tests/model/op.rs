@@ -50,6 +50,10 @@ pub(super) enum Op {
     Delete(u16),
     Count(u16, Delta),
     Flush(i32),
+    /// A reader begins to send a value without a copy of it.
+    Borrow(u16),
+    /// One of those has sent it.
+    Return(u8),
     Wait(u16),
     Maintain,
 }
@@ -93,8 +97,10 @@ pub(super) fn op(key_count: u16, len: BoxedStrategy<Len>) -> impl Strategy<Value
         4 => key.clone().prop_map(Op::Get),
         2 => (key.clone(), exptime).prop_map(|(key, exptime)| Op::Touch(key, exptime)),
         2 => key.clone().prop_map(Op::Delete),
-        2 => (key, delta).prop_map(|(key, delta)| Op::Count(key, delta)),
+        2 => (key.clone(), delta).prop_map(|(key, delta)| Op::Count(key, delta)),
         1 => (-1..3_i32).prop_map(Op::Flush),
+        2 => key.prop_map(Op::Borrow),
+        1 => any::<u8>().prop_map(Op::Return),
         2 => prop_oneof![0..1500_u16, 20_000..30_000_u16].prop_map(Op::Wait),
         1 => Just(Op::Maintain),
     ]

@@ -49,6 +49,8 @@ pub(super) struct Pair {
     last_unique: u64,
     /// Changes with every value that is written.
     version: u8,
+    /// What is lent, and the bytes that it had then.
+    loans: Vec<(Loan, Vec<u8>)>,
 }
 
 impl Pair {
@@ -67,6 +69,7 @@ impl Pair {
             lost: 0,
             last_unique: 0,
             version: 0,
+            loans: Vec::new(),
         }
     }
 
@@ -190,6 +193,12 @@ impl Pair {
                     self.pending_flush = moment;
                 }
             }
+            Op::Borrow(number) => self.borrow(number)?,
+            Op::Return(index) => {
+                if !self.loans.is_empty() {
+                    self.end_loan(usize::from(index) % self.loans.len())?;
+                }
+            }
             Op::Maintain => {
                 self.store.maintain(self.now);
                 self.settle(0..=0, 0)?;
@@ -219,6 +228,44 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    fn borrow(&mut self, number: u16) -> Result<(), TestCaseError> {
+        self.look(number)?;
+        let key = key_of(number);
+        let read = self.store.get(self.store.key(&key), None, self.now, |item| {
+            let (value, loan) = (item.value.to_vec(), item.value.lend(1)?);
+            let mut copied = Vec::new();
+            item.value.copy_rest_to(&mut copied);
+            Some((loan, value, copied))
+        });
+        if let Ok(Some((loan, mut value, copied))) = read {
+            prop_assert_eq!(&value[loan.len()..], &copied);
+            value.truncate(loan.len());
+            self.loans.push((loan, value));
+        }
+        prop_assert!(self.lent_len() <= self.config.limit_bytes / 8);
+        self.settle(0..=0, 0)
+    }
+
+    /// What was lent is as it was.
+    fn end_loan(&mut self, index: usize) -> Result<(), TestCaseError> {
+        let (loan, value) = self.loans.swap_remove(index);
+        prop_assert!(loan.parts().collect::<Vec<_>>().concat() == value);
+        Ok(())
+    }
+
+    /// All readers have sent what they read.
+    pub(super) fn end_loans(&mut self) -> Result<(), TestCaseError> {
+        while !self.loans.is_empty() {
+            self.end_loan(0)?;
+        }
+        prop_assert_eq!(self.store.pool.lent_count(), 0);
+        Ok(())
+    }
+
+    fn lent_len(&self) -> u64 {
+        self.store.pool.charge(self.store.pool.lent_count())
     }
 
     fn touch(&mut self, number: u16, deadline: Deadline) -> Result<(), TestCaseError> {
@@ -346,7 +393,7 @@ impl Pair {
     /// A store that refused to take so many bytes is full, or they are too many for it.
     fn check_refusal(&self, len: usize) -> Result<(), TestCaseError> {
         let StoreConfig { limit_bytes, evictions, .. } = self.config;
-        let room = limit_bytes.saturating_sub(fixed_len(&self.config));
+        let room = limit_bytes.saturating_sub(fixed_len(&self.config) + self.lent_len());
         let is_large = len as u64 * 2 > room;
         prop_assert!(
             is_large || (!evictions && self.is_full(&self.before, len)),
