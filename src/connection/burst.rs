@@ -2,7 +2,8 @@
 //!
 //! INVARIANT: whatever the input, each call consumes some of it, or says what it waits for.
 //! INVARIANT: replies come in the order of their requests, one each.
-//! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call.
+//! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call, and a few
+//! lines.
 
 use super::incoming::{Beginning, Incoming};
 use crate::command::{self, Context, Flow};
@@ -273,7 +274,8 @@ impl Session {
         out: &mut Replies,
     ) -> (usize, Option<Next>) {
         for task in &group.tasks {
-            if out.len() >= REPLY_LEN_MAX {
+            // A line is no reason to send what is before it alone.
+            if out.len() >= REPLY_LEN_MAX && !matches!(task.todo, Todo::Line(_)) {
                 self.position = task.position;
                 self.task_count_max = TASK_COUNT_MIN;
                 return (task.start, Some(Next::Flush));
