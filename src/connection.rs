@@ -1,7 +1,8 @@
 //! One client: read, answer all that is complete, write once.
 //!
 //! What is read goes into a buffer of the thread, and so do the replies: a connection has memory of its own only while
-//! it holds a part of a request, or replies that the client has not taken yet.
+//! it holds a part of a request, or replies that the client has not taken yet. Large values are in neither: they go from
+//! the socket to where the store keeps them, and from there to the socket.
 //!
 //! INVARIANT: nothing is read while replies wait to be sent, so a client that does not read is not
 //! served.

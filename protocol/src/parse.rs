@@ -70,12 +70,7 @@ pub enum Parsed<'a> {
     },
     /// A storage command whose data block has not come whole. Whoever puts the block elsewhere as it comes need not wait
     /// for all of it.
-    NeedBlock {
-        /// What stands before the block.
-        line: StoreLine<'a>,
-        /// How long the input must be before another call can say more.
-        len_min: usize,
-    },
+    NeedBlock(StoreLine<'a>),
     /// A mistake.
     Refused {
         /// The answer; `None` where the client is to hear nothing.
@@ -104,6 +99,13 @@ pub struct StoreLine<'a> {
     pub line_len: usize,
     /// Of the data block without its line end, in bytes.
     pub value_len: usize,
+}
+
+impl StoreLine<'_> {
+    /// Of the line and the block, in bytes: how long the input must be before another call can say more.
+    pub fn request_len(&self) -> usize {
+        self.line_len + self.value_len + BLOCK_END.len()
+    }
 }
 
 /// The line end of a data block.
@@ -248,7 +250,7 @@ fn store<'a>(
     }
     let Some(block) = input.get(line_len..consumed) else {
         let line = StoreLine { verb, key, flags, exptime, noreply, line_len, value_len };
-        return Parsed::NeedBlock { line, len_min: consumed };
+        return Parsed::NeedBlock(line);
     };
     match block.strip_suffix(BLOCK_END) {
         Some(value) => {

@@ -183,6 +183,7 @@ impl Session {
 
     /// Begins to receive the value of a storage command that has not come whole, where the store lets it; how much of
     /// the input is done with.
+    #[inline(never)]
     fn begin(&mut self, cx: &Context<'_>, rest: &[u8], len_min: usize) -> (usize, Option<Next>) {
         match Incoming::begin(cx, rest) {
             Beginning::Begun(incoming, consumed) => {
@@ -199,6 +200,7 @@ impl Session {
     }
 
     /// Receives what is here of a value, and carries out its command when that is all.
+    #[inline(never)]
     fn receive(
         &mut self,
         cx: &Context<'_>,
@@ -302,9 +304,8 @@ impl Session {
             return Step::wait(0, 1);
         }
         match larder_protocol::parse(rest, cx.instance.limits) {
-            Parsed::NeedMore { len_min } | Parsed::NeedBlock { len_min, .. } => {
-                Step::wait(0, len_min)
-            }
+            Parsed::NeedMore { len_min } => Step::wait(0, len_min),
+            Parsed::NeedBlock(line) => Step::wait(0, line.request_len()),
             Parsed::Request { request: Request::Retrieve(retrieve), consumed } => {
                 self.position = Position::Keys(retrieve);
                 Step::on(consumed)

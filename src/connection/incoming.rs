@@ -55,8 +55,7 @@ pub(super) enum Beginning {
 impl Incoming {
     /// Begins the command at the front of the input.
     pub(super) fn begin(cx: &Context<'_>, input: &[u8]) -> Beginning {
-        let Parsed::NeedBlock { line, .. } = larder_protocol::parse(input, cx.instance.limits)
-        else {
+        let Parsed::NeedBlock(line) = larder_protocol::parse(input, cx.instance.limits) else {
             return Beginning::Refused;
         };
         let begun_len = line.line_len + line.value_len.min(BEGUN_LEN_MIN);
@@ -146,7 +145,8 @@ impl Incoming {
     }
 
     /// Reads the front into its place, and what comes behind it into `behind`; how much of both, and whether that
-    /// is all there is.
+    /// is all there is. Apart from the reads that all others need.
+    #[inline(never)]
     pub(super) fn poll_read(
         &mut self,
         stream: &TcpStream,

@@ -5,7 +5,8 @@
 
 use super::block::Piece;
 use super::large::Body;
-use super::segment::Pool;
+use super::segment::{Pool, Purse};
+use super::{Key, Now, Store, Stored, Write};
 use std::sync::Arc;
 
 /// What has come of the body of a value, and room for more.
@@ -105,5 +106,40 @@ impl Upload {
     pub(super) fn into_body(self) -> Body {
         assert_eq!(self.left_len(), 0, "it has come whole");
         self.body
+    }
+}
+
+impl Store {
+    /// Begins a storage command whose value comes in pieces; `None` where that must come whole: it is not large enough
+    /// or too large, would be refused, or is joined to another. The value of `write` does not matter.
+    pub fn begin_upload(&self, write: &Write<'_>, value_len: usize, now: Now) -> Option<Upload> {
+        let whole_len = self.whole_len(write.mode, value_len);
+        if whole_len == 0 || self.refusal(write, now).is_some() {
+            return None;
+        }
+        Upload::begin(&self.pool, whole_len)
+    }
+
+    /// Makes room for so many bytes more of an upload, or for all of them; false where there is no memory.
+    pub fn grow_upload(&self, upload: &mut Upload, key: Key<'_>, len: usize, now: Now) -> bool {
+        let needed = self.pool.charge(upload.missing_count(len));
+        let mut purse = Purse::new(&self.pool);
+        let is_there = self.collect(needed, self.home(key), now, &mut purse);
+        if is_there {
+            upload.push(std::mem::take(&mut purse.segments));
+        }
+        is_there
+    }
+
+    /// Carries out a storage command whose value begins with an upload that has come whole, and ends with the value of
+    /// `write`.
+    pub fn finish_upload(&self, upload: Upload, write: &Write<'_>, now: Now) -> Stored {
+        self.put(write, Some(upload.into_body()), now)
+    }
+
+    /// Carries out a storage command for whose value there was no memory.
+    pub fn refuse(&self, write: &Write<'_>, now: Now) -> Stored {
+        let refusal = self.refusal(write, now);
+        refusal.unwrap_or_else(|| self.give_up(write, &mut self.shard(self.home(write.key))))
     }
 }

@@ -208,7 +208,7 @@ fn a_large_value_is_judged_at_its_end() {
     let (mut client, mut other) = (Client::connect(&server), Client::connect(&server));
     let value = value(1, 300_000);
     let (head, tail) = value.split_at(200_000);
-    let mut begin = |verb: &str, unique: &str, other: &mut Client, client: &mut Client| {
+    let begin = |verb: &str, unique: &str, other: &mut Client, client: &mut Client| {
         let before = other.stat("bytes_read");
         client.send(format!("{verb} k 0 0 300000{unique}\r\n"));
         client.send(head);

@@ -271,7 +271,7 @@ impl Pair {
 
     /// A storage command, of which the value comes in pieces where it may.
     fn store(&self, write: &Write<'_>) -> Stored {
-        let in_pieces = self.version % 2 == 0;
+        let in_pieces = self.version.is_multiple_of(2);
         let begun = in_pieces.then(|| self.store.begin_upload(write, write.value.len(), self.now));
         let Some(mut upload) = begun.flatten() else {
             return self.store.store(write, self.now);
