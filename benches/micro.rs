@@ -8,6 +8,7 @@ use larder::config::Config;
 use larder::connection::burst::{Next, Session};
 use larder::instance::Instance;
 use larder::log::Log;
+use larder::replies::Replies;
 use larder::store::{Deadline, ItemSize, Now, Store, StoreConfig, StoreMode, Write};
 use larder_protocol::{Limits, parse};
 use std::hint::black_box;
@@ -107,7 +108,7 @@ fn burst(c: &mut Criterion) {
     }
     let mut group = c.benchmark_group("burst");
     let mut session = Session::default();
-    let mut out = Vec::new();
+    let mut out = Replies::default();
     for count in [1_usize, 32] {
         let bursts: Vec<String> = keys
             .chunks_exact(count)

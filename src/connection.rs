@@ -1,24 +1,30 @@
 //! One client: read, answer all that is complete, write once.
 //!
 //! What is read goes into a buffer of the thread, and so do the replies: a connection has memory of its own only while
-//! it holds a part of a request, or replies that the client has not taken yet.
+//! it holds a part of a request, or replies that the client has not taken yet. Large values are in neither: they go from
+//! the socket to where the store keeps them, and from there to the socket.
 //!
 //! INVARIANT: nothing is read while replies wait to be sent, so a client that does not read is not
 //! served.
 //! INVARIANT: a connection costs at most its input, which holds one request (a value of `-I` at
-//! most) or is small, and its unsent replies, which are 64 KiB and one value more.
+//! most) or is small, and its unsent replies, which are 64 KiB and one value more: less
+//! where the store has lent that.
 //! INVARIANT: what it costs is within the budget of all connections. It waits before it grows; where what it has got
 //! already finds no room, it ends.
 
 pub mod burst;
+mod incoming;
+mod send;
 
 use crate::clients::{Guest, State};
 use crate::command::Context;
 use crate::instance::Instance;
+use crate::replies::{Replies, Unsent};
 use crate::stats::Counters;
 use burst::{Next, Session};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use larder_protocol::Reject;
+use send::poll_send;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -27,11 +33,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 /// As much is read at once, in bytes. A longer request is read into memory of the connection.
 const READ_LEN: usize = 64 * 1024;
+/// The same behind a large value, in bytes: what comes is another one, perhaps, and goes where it is kept.
+const SHORT_READ_LEN: usize = 8 * 1024;
 /// So much of a longer request comes first, whatever length was announced.
 const FIRST_LEN_MIN: usize = READ_LEN / 2;
 /// Then there is room for as much as this, so that those that wait for room hold little, in bytes.
@@ -54,12 +62,12 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Buffers {
     input: Box<[u8]>,
-    out: Vec<u8>,
+    out: Replies,
 }
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> =
-        RefCell::new(Buffers { input: vec![0; READ_LEN].into(), out: Vec::new() });
+        RefCell::new(Buffers { input: vec![0; READ_LEN].into(), out: Replies::default() });
 }
 
 /// A connection and its buffers.
@@ -79,7 +87,7 @@ pub struct Connection {
     /// Replies that are sent with the next ones.
     held: Bytes,
     /// Replies that the client has not taken.
-    unsent: Bytes,
+    unsent: Option<Box<Unsent>>,
 }
 
 /// How a connection goes on after a turn.
@@ -109,7 +117,7 @@ impl Connection {
             input: Vec::new(),
             len_min: 1,
             held: Bytes::new(),
-            unsent: Bytes::new(),
+            unsent: None,
         }
     }
 
@@ -131,7 +139,7 @@ impl Connection {
     pub async fn serve(&mut self) -> io::Result<()> {
         let mut turn = Turn::On;
         loop {
-            if !self.unsent.is_empty() {
+            if self.unsent.is_some() {
                 self.send_rest().await?;
             }
             match turn {
@@ -186,29 +194,25 @@ impl Connection {
     fn poll_shared(&mut self, cx: &mut task::Context<'_>) -> Poll<io::Result<Turn>> {
         BUFFERS.with_borrow_mut(|Buffers { input, out }| {
             self.set_reading();
-            let mut room = ReadBuf::new(input);
-            room.put_slice(&self.input);
             let is_draining = self.instance.is_draining();
             let is_short = !self.instance.clients.budget.has_room();
-            if is_short {
-                // What cannot be kept stays where it is.
-                ready!(self.stream.poll_peek(cx, &mut room))?;
-            } else {
-                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-            }
-            // All that was sent before the server was asked to end is read now, and the last to be answered.
-            let is_last = is_draining && room.remaining() > 0;
-            let come = room.filled();
-            let len = come.len() - self.input.len();
-            if len == 0 {
+            let (front_len, len, is_all) = ready!(self.poll_read(cx, input, is_short))?;
+            if front_len + len == 0 {
                 return Poll::Ready(Ok(self.end()));
             }
-            if !is_short {
-                self.counters().bytes_read.add(len as u64);
+            let is_peeked = is_short && len > 0;
+            if !is_peeked {
+                self.counters().bytes_read.add((front_len + len) as u64);
             }
+            if len == 0 {
+                return Poll::Ready(Ok(Turn::On));
+            }
+            // All that was sent before the server was asked to end is read now, and the last to be answered.
+            let is_last = is_draining && is_all;
+            let come = &input[..self.input.len() + len];
             let (consumed, turn) =
                 if come.len() < self.len_min { (0, Turn::On) } else { self.answer(cx, come, out)? };
-            let is_kept = if is_short {
+            let is_kept = if is_peeked {
                 let taken_len = self.keep_peeked(&come[consumed..], consumed, len);
                 take_peeked(&self.stream, &mut input[..taken_len])?;
                 self.counters().bytes_read.add(taken_len as u64);
@@ -216,12 +220,37 @@ impl Connection {
             } else {
                 self.keep(&come[consumed..])
             };
-            if !is_kept && !is_short {
+            if !is_kept && !is_peeked {
                 return Poll::Ready(Ok(self.refuse_input()));
             }
-            let is_all = is_kept && self.input.is_empty() && self.unsent.is_empty();
-            Poll::Ready(Ok(if is_last && turn == Turn::On && is_all { Turn::Close } else { turn }))
+            let is_idle = self.input.is_empty() && !self.session.has_incoming();
+            let is_done = turn == Turn::On && is_kept && is_idle && self.unsent.is_none();
+            Poll::Ready(Ok(if is_last && is_done { Turn::Close } else { turn }))
         })
+    }
+
+    /// Reads into the thread's buffer, behind a copy of what is left from before; what is of a large value goes where
+    /// that is kept. Where memory is short, what cannot be kept stays where it is: the rest is only looked at. How much
+    /// came of such a value, and how much else, and whether that is all there is.
+    fn poll_read(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        input: &mut [u8],
+        is_short: bool,
+    ) -> Poll<io::Result<(usize, usize, bool)>> {
+        if let Some(incoming) = self.session.receiving() {
+            let behind = if is_short { &mut [] } else { input };
+            return incoming.poll_read(&self.stream, cx, behind);
+        }
+        let len_max = if self.session.expects_large() { SHORT_READ_LEN } else { READ_LEN };
+        let mut room = ReadBuf::new(&mut input[..READ_LEN.min(self.input.len() + len_max)]);
+        room.put_slice(&self.input);
+        if is_short {
+            ready!(self.stream.poll_peek(cx, &mut room))?;
+        } else {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+        }
+        Poll::Ready(Ok((0, room.filled().len() - self.input.len(), room.remaining() > 0)))
     }
 
     /// Answers what is in the input.
@@ -242,13 +271,13 @@ impl Connection {
         &mut self,
         cx: &mut task::Context<'_>,
         input: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut Replies,
     ) -> io::Result<(usize, Turn)> {
         self.guest.set_state(State::ParseCmd);
         let now = self.instance.clock.now();
         // What a connection that failed could not send is for nobody else.
         out.clear();
-        out.extend_from_slice(&std::mem::take(&mut self.held));
+        out.text.extend_from_slice(&std::mem::take(&mut self.held));
         let (mut consumed, mut sent_len) = (0, 0);
         let turn = loop {
             let instance = &*self.instance;
@@ -257,72 +286,70 @@ impl Connection {
             consumed += progress.consumed;
             let next = progress.next;
             self.len_min = if let Next::Read { len_min } = next { len_min } else { 0 };
-            if next == Next::Yield && out.len() <= HELD_LEN_MAX {
+            if next == Next::Yield && out.len() <= HELD_LEN_MAX && out.is_text() {
                 // The rest of the burst goes on soon: its replies are worth one write.
-                self.held = Bytes::copy_from_slice(out);
+                self.held = Bytes::copy_from_slice(&out.text);
                 out.clear();
                 break Turn::Yield;
             }
             sent_len += out.len();
             self.send(cx, out)?;
             break match next {
-                Next::Flush if self.unsent.is_empty() && sent_len < TURN_LEN_MAX => continue,
+                Next::Flush if self.unsent.is_none() && sent_len < TURN_LEN_MAX => continue,
                 Next::Flush | Next::Yield => Turn::Yield,
                 Next::Read { .. } => Turn::On,
                 Next::Quit => Turn::Quit,
                 Next::Close => Turn::Close,
             };
         };
-        if self.unsent.is_empty() {
+        if self.unsent.is_none() {
             self.hold_replies(self.held.len())?;
         }
-        if consumed > 0 {
+        if consumed > 0 && !self.session.has_incoming() {
             self.guest.touch(now.ms);
         }
-        if out.capacity() > SMALL_OUT_LEN {
-            *out = Vec::new();
+        if out.text.capacity() > SMALL_OUT_LEN {
+            out.text = Vec::new();
         }
         Ok((consumed, turn))
     }
 
     /// Sends replies; what the client does not take at once stays unsent.
-    fn send(&mut self, cx: &mut task::Context<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    fn send(&mut self, cx: &mut task::Context<'_>, out: &mut Replies) -> io::Result<()> {
+        let sent = self.try_send(cx, out);
+        // Nothing stays lent to a connection that failed.
+        out.clear();
+        sent
+    }
+
+    fn try_send(&mut self, cx: &mut task::Context<'_>, out: &mut Replies) -> io::Result<()> {
         let mut sent_len = 0;
         while sent_len < out.len() {
-            match Pin::new(&mut self.stream).poll_write(cx, &out[sent_len..])? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+            match poll_send(&mut self.stream, cx, out, sent_len)? {
                 Poll::Ready(len) => sent_len += len,
                 Poll::Pending => {
-                    let rest_len = out.len() - sent_len;
-                    // A small rest is worth a copy, so that it does not hold all of the buffer.
-                    if rest_len <= out.capacity() / 2 {
-                        self.hold_replies(rest_len)?;
-                        self.unsent = Bytes::copy_from_slice(&out[sent_len..]);
-                    } else {
-                        self.hold_replies(out.capacity())?;
-                        self.unsent = Bytes::from(std::mem::take(out)).split_off(sent_len);
-                    }
+                    let unsent = out.take_rest(sent_len, |len| self.hold_replies(len))?;
+                    self.unsent = Some(Box::new(unsent));
                     break;
                 }
             }
         }
         self.counters().bytes_written.add(sent_len as u64);
-        out.clear();
         Ok(())
     }
 
     /// Sends all replies that are left.
     async fn send_rest(&mut self) -> io::Result<()> {
         self.guest.set_state(State::Write);
-        while !self.unsent.is_empty() {
-            let len = self.stream.write(&self.unsent).await?;
-            if len == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+        while let Some(unsent) = &mut self.unsent {
+            let Unsent { replies, sent_len } = &mut **unsent;
+            let len = poll_fn(|cx| poll_send(&mut self.stream, cx, replies, *sent_len)).await?;
+            *sent_len += len;
+            if *sent_len == replies.len() {
+                self.unsent = None;
             }
             self.counters().bytes_written.add(len as u64);
-            self.unsent.advance(len);
         }
-        self.unsent = Bytes::new();
         self.hold_replies(0)
     }
 
@@ -336,17 +363,18 @@ impl Connection {
     }
 
     fn set_reading(&self) {
-        self.guest.set_state(match (self.session.is_swallowing(), self.input.is_empty()) {
+        let has_part = !self.input.is_empty() || self.session.has_incoming();
+        self.guest.set_state(match (self.session.is_swallowing(), has_part) {
             (true, _) => State::Swallow,
-            (false, true) => State::Read,
-            (false, false) => State::Nread,
+            (false, false) => State::Read,
+            (false, true) => State::Nread,
         });
     }
 
     /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request. False, and
     /// nothing changed, where there is no memory for it.
     fn keep(&mut self, rest: &[u8]) -> bool {
-        let is_held = self.guest.hold_input(rest.len());
+        let is_held = self.guest.hold_input(rest.len() + self.session.held_len());
         if is_held {
             self.input = rest.to_vec();
         }
@@ -360,7 +388,7 @@ impl Connection {
         }
         let of_input = consumed.min(self.input.len());
         self.input = self.input.split_off(of_input);
-        self.guest.hold_input(self.input.len());
+        self.guest.hold_input(self.input.len() + self.session.held_len());
         consumed - of_input
     }
 
@@ -372,6 +400,7 @@ impl Connection {
 
     fn drop_input(&mut self) -> Turn {
         self.input = Vec::new();
+        self.session.give_up();
         self.guest.hold_input(0);
         Turn::NoMemory
     }
@@ -386,6 +415,14 @@ impl Connection {
         let (len, capacity) = (self.input.len(), self.input.capacity());
         if len >= self.len_min {
             return true;
+        }
+        if let Some(incoming) = self.session.receiving() {
+            let is_planned = self.guest.plan_input(incoming.planned_len());
+            if is_planned {
+                incoming.make_room(&self.instance.store, self.instance.clock.now());
+                self.guest.hold_input(incoming.held_len());
+            }
+            return is_planned;
         }
         if self.is_read_shared() {
             return self.guest.may_read();

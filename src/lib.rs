@@ -6,8 +6,8 @@
 //! each out on the [`store`], and gives the replies back to be written once.
 //!
 //! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (what
-//! a service manager says and hears), [`instance`] (what threads share), [`stats`], [`prefixes`] and
-//! [`clients`] (what operators see), [`log`], [`panics`], [`clock`].
+//! a service manager says and hears), [`replies`] (what is to be sent), [`instance`] (what threads share), [`stats`],
+//! [`prefixes`] and [`clients`] (what operators see), [`log`], [`panics`], [`clock`].
 //!
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
 //! The store and the protocol know neither sockets nor clocks nor each other.
@@ -22,6 +22,7 @@ pub mod log;
 pub mod panics;
 pub mod prefixes;
 pub mod process;
+pub mod replies;
 mod sentence;
 pub mod server;
 pub mod stats;

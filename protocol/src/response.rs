@@ -42,19 +42,19 @@ impl Reply {
     }
 }
 
-/// Appends `VALUE key flags bytes [cas]`, the value and both line ends.
+/// Appends `VALUE key flags bytes [cas]` and a line end; the value and another one come behind it.
 ///
 /// The CAS unique is shown for the verbs that ask for it.
-pub fn write_value<'a>(
+#[inline]
+pub fn write_value_line(
     out: &mut Vec<u8>,
     verb: RetrieveVerb,
     key: &[u8],
     flags: u32,
-    (value_len, value): (usize, impl Iterator<Item = &'a [u8]>),
+    value_len: usize,
     cas_unique: u64,
 ) {
     let mut digits = itoa::Buffer::new();
-    out.reserve(key.len() + value_len + 64);
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     out.push(b' ');
@@ -64,10 +64,6 @@ pub fn write_value<'a>(
     if verb.with_cas() {
         out.push(b' ');
         out.extend_from_slice(digits.format(cas_unique).as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
-    for part in value {
-        out.extend_from_slice(part);
     }
     out.extend_from_slice(b"\r\n");
 }

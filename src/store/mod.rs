@@ -7,7 +7,7 @@
 //!
 //! Reading order: `operation` (what can be asked of it), this file (the locks), `shard` (how it is done), `item` (an
 //! item as bytes), `index` (where it is), `segment` (memory and its pool), `block` (where that is from), `eviction` (who
-//! goes first), `large`, `ghost`, `exptime`, `flush`, `budget`.
+//! goes first), `large`, `upload`, `ghost`, `exptime`, `flush`, `budget`.
 //! `exact` is a second form behind the same interface: exact LRU, small and plain, the reference that the
 //! first is tested against and compared with.
 //!
@@ -39,11 +39,14 @@ mod shard;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod value;
 
 pub use exptime::{Deadline, Now};
+pub use large::Loan;
 pub use operation::{Arithmetic, Delta, ItemSize, ItemView, Key, Miss, StoreMode, Stored, Write};
 pub use stats::StoreStats;
+pub use upload::Upload;
 pub use value::Value;
 
 use ahash::RandomState;
@@ -52,6 +55,7 @@ use large::{Body, body_len};
 use parking_lot::{Mutex, MutexGuard};
 use segment::{Pool, Purse};
 use shard::{Hints, PREFETCHED_MAX, Reclaimed, prefetch_burst};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// So often at most is memory collected for one operation: others may take what was collected.
@@ -169,7 +173,7 @@ pub struct Store {
     hints: Box<[Hints]>,
     /// Seeded at random at every start, so that nobody can choose keys that meet in one shard.
     hasher: RandomState,
-    pool: Pool,
+    pool: Arc<Pool>,
     flush: Flush,
     /// The last CAS unique that was given out; `None` where there are none.
     cas_unique: Option<AtomicU64>,
@@ -189,7 +193,7 @@ impl Store {
         assert!(config.shard_count.is_power_of_two(), "shards are picked by bits of a hash");
         let segment_len = config.segment_len;
         assert!(segment_len.is_power_of_two(), "segments are found by bits of a location");
-        let pool = Pool::new(config.limit_bytes, segment_len, config.shard_count);
+        let pool = Arc::new(Pool::new(config.limit_bytes, segment_len, config.shard_count));
         let shard = |number| match config.eviction.policy() {
             Some(policy) => {
                 Shard::Log(shard::Shard::new(number, config, policy, hasher.clone(), &pool))
@@ -263,15 +267,6 @@ impl Store {
     /// Carries out a storage command.
     pub fn store(&self, write: &Write<'_>, now: Now) -> Stored {
         let key = write.key;
-        let give_up = |shard: &mut Shard| match write.mode {
-            // A join that finds no room is one that did not happen.
-            StoreMode::Append | StoreMode::Prepend => Stored::NotStored,
-            StoreMode::Set => {
-                shard.remove(key, &self.pool);
-                Stored::NoMemory
-            }
-            StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
-        };
         if let Some(hints) = self.hints.get(self.home(key)) {
             hints.prefetch_for_write(key.hash);
         }
@@ -279,18 +274,52 @@ impl Store {
         let filled_len = match self.fill(write, now, &mut filled) {
             Ok(Ok(len)) => len,
             Ok(Err(refusal)) => return refusal,
-            Err(_no_room) => return give_up(&mut self.shard(self.home(key))),
+            Err(_no_room) => return self.give_up(write, &mut self.shard(self.home(key))),
         };
-        let mut body = Body { segments: std::mem::take(&mut filled.segments), len: filled_len };
+        let body = (filled_len > 0)
+            .then(|| Body::new(&self.pool, std::mem::take(&mut filled.segments), filled_len));
+        self.put(&Write { value: &write.value[filled_len..], ..*write }, body, now)
+    }
+
+    /// What becomes of a storage command that finds no room.
+    fn give_up(&self, write: &Write<'_>, shard: &mut Shard) -> Stored {
+        match write.mode {
+            // A join that finds no room is one that did not happen.
+            StoreMode::Append | StoreMode::Prepend => Stored::NotStored,
+            StoreMode::Set => {
+                shard.remove(write.key, &self.pool);
+                Stored::NoMemory
+            }
+            StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
+        }
+    }
+
+    /// What a storage command is refused with, before its value is looked at.
+    fn refusal(&self, write: &Write<'_>, now: Now) -> Option<Stored> {
+        match &mut *self.shard(self.home(write.key)) {
+            Shard::Log(log) => log.refuses(write, self.moment(now), &self.pool),
+            Shard::Exact(_) => None,
+        }
+    }
+
+    /// How much of a value is kept in whole segments, where it is not joined to another.
+    fn whole_len(&self, mode: StoreMode, value_len: usize) -> usize {
+        if self.hints.is_empty() || matches!(mode, StoreMode::Append | StoreMode::Prepend) {
+            return 0;
+        }
+        body_len(value_len, self.pool.segment_len())
+    }
+
+    /// Carries out a storage command; the `body` holds the front of its value.
+    fn put(&self, write: &Write<'_>, mut body: Option<Body>, now: Now) -> Stored {
+        // One for all attempts: how many there are depends on what others do with memory.
+        let cas_unique = self.next_cas_unique();
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
-            let cas_unique = self.next_cas_unique();
             either!(shard,
                 log => log.store(write, &mut body, cas_unique, at, purse),
                 exact => exact.store(write, cas_unique, at, &self.pool))
         };
-        let stored = self.with_room(key, now, attempt, give_up);
-        filled.segments = body.segments;
-        stored
+        self.with_room(write.key, now, attempt, |shard| self.give_up(write, shard))
     }
 
     /// Fills segments with the front of a large value, outside of any lock; how much of it, or what the command is
@@ -302,23 +331,15 @@ impl Store {
         filled: &mut Purse<'_>,
     ) -> Result<Result<usize, Stored>, NoRoom> {
         let segment_len = self.pool.segment_len();
-        let len = body_len(write.value.len(), segment_len);
-        if len == 0
-            || self.hints.is_empty()
-            || matches!(write.mode, StoreMode::Append | StoreMode::Prepend)
-        {
+        let len = self.whole_len(write.mode, write.value.len());
+        if len == 0 {
             return Ok(Ok(0));
         }
-        let home = self.home(write.key);
-        let refusal = match &mut *self.shard(home) {
-            Shard::Log(log) => log.refuses(write, self.moment(now), &self.pool),
-            Shard::Exact(_) => None,
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.refusal(write, now) {
             return Ok(Err(refusal));
         }
         let needed = self.pool.charge(len.div_ceil(segment_len) as u64);
-        if !self.collect(needed, home, now, filled) {
+        if !self.collect(needed, self.home(write.key), now, filled) {
             return Err(NoRoom::Needs(needed));
         }
         for (bytes, part) in filled.segments.iter_mut().zip(write.value[..len].chunks(segment_len))
@@ -380,10 +401,17 @@ impl Store {
                 &either!(&*shard, log => log.stats(now, &self.pool), exact => exact.stats(now)),
             );
         }
-        sum.segment_bytes += self.pool.free_len();
-        sum.segment_free_bytes += self.pool.free_len();
-        sum.charged_bytes += self.pool.free_len();
+        let (free_len, large_len) = (self.pool.free_len(), self.large_len());
+        sum.segment_bytes += free_len;
+        sum.segment_free_bytes += free_len;
+        sum.large_bytes = large_len;
+        sum.charged_bytes += free_len + large_len;
         sum
+    }
+
+    /// What the bodies of large values take out of the limit, those among them that only a reader has any more.
+    fn large_len(&self) -> u64 {
+        self.pool.charge(self.pool.body_count())
     }
 
     /// The memory limit, in bytes.
@@ -396,11 +424,15 @@ impl Store {
     /// # Panics
     /// When the books are wrong.
     pub fn validate(&self) {
-        let mut charged = self.pool.free_len();
+        let mut charged = self.pool.free_len() + self.large_len();
+        let mut body_count = 0;
         for shard in &self.shards {
             let shard = shard.lock();
             charged += either!(&*shard, log => log.validate(&self.pool), exact => exact.validate());
+            body_count += either!(&*shard, log => log.body_count(), _exact => 0);
         }
+        let others_count = self.pool.lent_count() + self.pool.uploading_count();
+        assert!(self.pool.body_count() - body_count <= others_count, "bodies are somebody's");
         assert_eq!(charged, self.pool.budget.used(), "the budget is the sum of its shards");
         assert!(charged <= self.pool.budget.limit(), "the limit holds");
     }

@@ -7,6 +7,7 @@ use super::budget::Budget;
 use super::lines::{Line, Lines};
 use memmap2::MmapMut;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One piece of a log: records one behind another, written once from the front.
@@ -83,6 +84,10 @@ const SMALL_LEN: usize = 64 << 10;
 const PROBE_LEN: usize = 1 << 20;
 /// With more dead bytes than this fraction of the limit, nothing living is evicted.
 pub(super) const DEAD_FRACTION: u64 = 50;
+/// No more of the limit than this fraction is lent: readers may take their time, and what they read does not come free.
+const LENT_FRACTION: u64 = 8;
+/// The same for what is received: senders may take their time too.
+const UPLOADING_FRACTION: u64 = 4;
 
 /// Memory of the system that is kept for small allocations, which nobody could do without. Where there is none beside
 /// it for the store, it is given up, and the store asks the system for nothing any more.
@@ -127,6 +132,12 @@ pub(super) struct Pool {
     reserve: Mutex<Reserve>,
     /// Bytes of dead items in each shard, in a line each, so that its threads do not wait for one another.
     dead: Box<[Line]>,
+    /// Segments of the bodies of large values, those among them that only a reader has any more.
+    body_count: AtomicU64,
+    /// Of those, in bodies that are lent.
+    lent_count: AtomicU64,
+    /// Segments that bodies have or will have which have not come whole.
+    uploading_count: AtomicU64,
 }
 
 impl Pool {
@@ -139,6 +150,9 @@ impl Pool {
             fresh: Mutex::default(),
             reserve: Mutex::new(Reserve::new()),
             dead: (0..shard_count).map(|_| Line::default()).collect(),
+            body_count: AtomicU64::new(0),
+            lent_count: AtomicU64::new(0),
+            uploading_count: AtomicU64::new(0),
         }
     }
 
@@ -210,6 +224,65 @@ impl Pool {
         self.free_count.store(free.len() as u64, Relaxed);
     }
 
+    /// Gives back several.
+    pub(super) fn give_all(&self, segments: &mut Vec<Piece>) {
+        let mut free = self.free.lock();
+        free.append(segments);
+        self.free_count.store(free.len() as u64, Relaxed);
+    }
+
+    /// Notes that so many segments belong to a body from now on.
+    pub(super) fn count_in_bodies(&self, count: usize) {
+        self.body_count.fetch_add(count as u64, Relaxed);
+    }
+
+    /// Notes that so many belong to none any more.
+    pub(super) fn count_out_of_bodies(&self, count: usize) {
+        self.body_count.fetch_sub(count as u64, Relaxed);
+    }
+
+    /// Segments of all bodies.
+    pub(super) fn body_count(&self) -> u64 {
+        self.body_count.load(Relaxed)
+    }
+
+    /// Lends a body of so many segments; false where too much would be lent.
+    pub(super) fn lend(&self, count: u64) -> bool {
+        self.add_within(&self.lent_count, count, LENT_FRACTION)
+    }
+
+    /// Adds to a number of segments; false, and nothing added, where they would take more than a fraction of the limit.
+    fn add_within(&self, number: &AtomicU64, count: u64, fraction: u64) -> bool {
+        let max = self.budget.limit() / fraction / self.charge(1);
+        let sum = |number: u64| Some(number + count).filter(|sum| *sum <= max);
+        number.fetch_update(Relaxed, Relaxed, sum).is_ok()
+    }
+
+    /// Nobody reads that body any more.
+    pub(super) fn end_loan(&self, count: u64) {
+        self.lent_count.fetch_sub(count, Relaxed);
+    }
+
+    /// Segments of bodies that are lent.
+    pub(super) fn lent_count(&self) -> u64 {
+        self.lent_count.load(Relaxed)
+    }
+
+    /// Lets a body come that will have so many segments; false where too much is on its way.
+    pub(super) fn begin_upload(&self, count: u64) -> bool {
+        self.add_within(&self.uploading_count, count, UPLOADING_FRACTION)
+    }
+
+    /// That body is not on its way any more.
+    pub(super) fn end_upload(&self, count: u64) {
+        self.uploading_count.fetch_sub(count, Relaxed);
+    }
+
+    /// Segments that bodies have or will have which have not come whole.
+    pub(super) fn uploading_count(&self) -> u64 {
+        self.uploading_count.load(Relaxed)
+    }
+
     /// Takes bytes out of the limit for something that is no segment, turning free segments back into
     /// memory where that helps.
     pub(super) fn reserve(&self, len: u64) -> bool {
@@ -264,20 +337,20 @@ impl Pool {
 /// Segments that were collected for one operation; what it does not use goes back to the pool.
 #[derive(Debug)]
 pub(super) struct Purse<'a> {
-    pub(super) pool: &'a Pool,
+    pub(super) pool: &'a Arc<Pool>,
     pub(super) segments: Vec<Piece>,
 }
 
 impl<'a> Purse<'a> {
-    pub(super) fn new(pool: &'a Pool) -> Self {
+    pub(super) fn new(pool: &'a Arc<Pool>) -> Self {
         Self { pool, segments: Vec::new() }
     }
 }
 
 impl Drop for Purse<'_> {
     fn drop(&mut self) {
-        for bytes in self.segments.drain(..) {
-            self.pool.give(bytes);
+        if !self.segments.is_empty() {
+            self.pool.give_all(&mut self.segments);
         }
     }
 }

@@ -284,11 +284,11 @@ impl Shard {
     }
 
     /// Carries out a storage command; the caller has drawn `cas_unique` for it, and filled the `body` of a large value
-    /// that is not to be joined to another.
+    /// that is not to be joined to another, which the value of `write` is the rest of then.
     pub(super) fn store(
         &mut self,
         write: &Write<'_>,
-        body: &mut Body,
+        body: &mut Option<Body>,
         cas_unique: u64,
         at: Moment,
         purse: &mut Purse<'_>,
@@ -303,8 +303,7 @@ impl Shard {
         let stored = if let Some(found) = found.filter(|_| joins) {
             self.join(write, found, cas_unique, at, purse)?
         } else {
-            let value = &write.value[body.len..];
-            let (flags, deadline) = (write.flags, write.deadline);
+            let Write { flags, deadline, value, .. } = *write;
             self.put(Put { key, found, value, flags, deadline, cas_unique }, body, at, purse)?;
             Stored::Stored
         };
@@ -347,7 +346,7 @@ impl Shard {
             let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
             let value = &digits[..];
             let put = Put { key, found: Some(found), value, flags, deadline, cas_unique };
-            self.put(put, &mut Body::default(), at, purse)?;
+            self.put(put, &mut None, at, purse)?;
             self.stats.total_items += 1;
             return Ok(Arithmetic::Number(number));
         }

@@ -40,7 +40,8 @@ pub struct StoreStats {
     pub hash_buckets: u64,
     /// Bytes of what is remembered of evicted keys.
     pub ghost_bytes: u64,
-    /// Bytes of segments that values take for themselves.
+    /// Bytes of segments that values take for themselves, those included that have not come whole, and those of which the
+    /// item is gone but that somebody reads.
     pub large_bytes: u64,
     /// Bytes of items that were copied to survive.
     pub moved_bytes: u64,
@@ -84,7 +85,6 @@ impl StoreStats {
         self.index_bytes += shard.index_bytes;
         self.hash_buckets += shard.hash_buckets;
         self.ghost_bytes += shard.ghost_bytes;
-        self.large_bytes += shard.large_bytes;
         self.moved_bytes += shard.moved_bytes;
         self.sweeps += shard.sweeps;
     }

@@ -1,13 +1,13 @@
 //! A value as a reader sees it: in pieces, since it may pass from one segment to the next.
 
-use super::block::Piece;
+use super::large::{Body, Loan};
+use std::sync::Arc;
 
 /// The client's bytes of an item.
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
-    /// Whole segments, of which the first `body_len` bytes count.
-    pub(super) body: &'a [Piece],
-    pub(super) body_len: usize,
+    /// Whole segments.
+    pub(super) body: Option<&'a Arc<Body>>,
     pub(super) front: &'a [u8],
     pub(super) rest: &'a [u8],
 }
@@ -15,12 +15,17 @@ pub struct Value<'a> {
 impl<'a> Value<'a> {
     /// A value in one piece.
     pub(super) fn whole(front: &'a [u8]) -> Self {
-        Self { body: &[], body_len: 0, front, rest: &[] }
+        Self { body: None, front, rest: &[] }
+    }
+
+    /// Of what stands in whole segments, in bytes.
+    pub(super) fn body_len(&self) -> usize {
+        self.body.map_or(0, |body| body.len())
     }
 
     /// In bytes.
     pub fn len(&self) -> usize {
-        self.body_len + self.front.len() + self.rest.len()
+        self.body_len() + self.front.len() + self.rest.len()
     }
 
     /// Whether it is empty.
@@ -30,20 +35,30 @@ impl<'a> Value<'a> {
 
     /// Its pieces, in order.
     pub fn parts(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let mut left_len = self.body_len;
-        let body = self.body.iter().map(move |bytes| {
-            let part = &bytes[..bytes.len().min(left_len)];
-            left_len -= part.len();
-            part
-        });
+        let body = self.body.into_iter().flat_map(|body| body.parts());
         body.chain([self.front, self.rest])
     }
 
+    /// The front of it, to be read later, where so much or more stands in whole segments, and not too much is lent.
+    #[inline]
+    pub fn lend(&self, len_min: usize) -> Option<Loan> {
+        self.body.filter(|body| body.len() >= len_min)?.lend()
+    }
+
+    /// Appends to `out` what is not lent by [`Self::lend`].
+    #[inline]
+    pub fn copy_rest_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.front);
+        out.extend_from_slice(self.rest);
+    }
+
     /// Appends it to `out`.
+    #[inline]
     pub fn copy_to(&self, out: &mut Vec<u8>) {
-        for part in self.parts() {
-            out.extend_from_slice(part);
+        if let Some(body) = self.body {
+            body.parts().for_each(|part| out.extend_from_slice(part));
         }
+        self.copy_rest_to(out);
     }
 
     /// Its bytes in one piece.

@@ -16,6 +16,7 @@ mod crowd;
 mod drain;
 mod fairness;
 mod faults;
+mod large;
 mod memory;
 mod options;
 mod panics;

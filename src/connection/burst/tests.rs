@@ -15,7 +15,11 @@ fn talk(instance: &Instance, input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
     let now = instance.clock.now();
     let cx = Context { instance, counters: &instance.counters[0], now };
     let mut session = Session::default();
-    let (mut replies, mut out) = (Vec::new(), Vec::new());
+    let (mut replies, mut out) = (Vec::new(), Replies::default());
+    let mut send = |out: &mut Replies| {
+        out.pieces().for_each(|piece| replies.extend_from_slice(piece));
+        out.clear();
+    };
     let (mut start, mut end, mut len_min) = (0, 0, 1);
     let mut cuts = cuts.iter().copied();
     loop {
@@ -36,12 +40,12 @@ fn talk(instance: &Instance, input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
             }
             Next::Flush | Next::Yield => len_min = 0,
             Next::Quit | Next::Close => {
-                replies.append(&mut out);
+                send(&mut out);
                 return (replies, true);
             }
         }
         if !matches!(progress.next, Next::Yield) {
-            replies.append(&mut out);
+            send(&mut out);
         }
     }
 }

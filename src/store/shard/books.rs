@@ -20,7 +20,7 @@ impl Shard {
     /// What the item at the front of `bytes` takes.
     pub(super) fn extent(&self, layout: Layout, bytes: &[u8]) -> Extent {
         let body = layout.body(bytes);
-        let body_len = body.map_or(0, |number| self.bodies.get(number).len);
+        let body_len = body.map_or(0, |number| self.bodies.get(number).len());
         let value_len = body_len + layout.len() - layout.front_len();
         let size = self.item_size.of(layout.key(bytes).len(), layout.flags(bytes), value_len);
         Extent { len: layout.len(), size, body }
@@ -76,7 +76,8 @@ impl Shard {
         self.stats.bytes -= extent.size;
         if let Some(number) = extent.body {
             let log = self.segment(place.segment).log;
-            self.log_mut(log).body_count -= self.bodies.remove(number, pool);
+            let body = self.bodies.take(number);
+            self.log_mut(log).body_count -= body.segment_count();
         }
         self.count_dead(place, extent.len);
         self.publish_dead(pool);
@@ -92,13 +93,13 @@ impl Shard {
 
     /// Makes a body count for the log of the record that has it now.
     pub(super) fn move_body(&mut self, body: Option<u32>, from: Place, to: Place) {
-        let count = body.map_or(0, |number| self.bodies.get(number).segments.len() as u64);
+        let count = body.map_or(0, |number| self.bodies.get(number).segment_count());
         let (from, to) = (self.segment(from.segment).log, self.segment(to.segment).log);
         self.log_mut(from).body_count -= count;
         self.log_mut(to).body_count += count;
     }
 
-    /// The counters and sums of this shard.
+    /// The counters and sums of this shard, but what its bodies take: these may live longer than their items.
     pub(in crate::store) fn stats(&self, now: Now, pool: &Pool) -> StoreStats {
         let oldest = [&self.small, &self.main].into_iter().filter_map(|log| {
             let number = log.sealed.front().copied().or(log.open)?;
@@ -113,7 +114,6 @@ impl Shard {
             index_bytes: self.index.charged(),
             hash_buckets: self.index.bucket_count(),
             ghost_bytes: self.ghost.charged(),
-            large_bytes: pool.charge(self.bodies.segment_count()),
             charged_bytes: self.charged(pool),
             ..self.stats
         }
@@ -123,13 +123,22 @@ impl Shard {
         self.small.segment_count() + self.main.segment_count() + self.spares.len() as u64
     }
 
-    pub(super) fn charged(&self, pool: &Pool) -> u64 {
-        pool.charge(self.segment_count() + self.bodies.segment_count())
-            + self.index.charged()
-            + self.ghost.charged()
+    /// What it takes out of the limit, beside its bodies.
+    fn charged(&self, pool: &Pool) -> u64 {
+        pool.charge(self.segment_count()) + self.index.charged() + self.ghost.charged()
     }
 
-    /// Recounts everything and compares; what it holds of the pool.
+    /// What it takes out of the limit.
+    pub(super) fn taken(&self, pool: &Pool) -> u64 {
+        self.charged(pool) + pool.charge(self.body_count())
+    }
+
+    /// Segments of its bodies.
+    pub(in crate::store) fn body_count(&self) -> u64 {
+        self.bodies.segment_count()
+    }
+
+    /// Recounts everything and compares; what it holds of the pool beside its bodies.
     pub(in crate::store) fn validate(&self, pool: &Pool) -> u64 {
         let mut live = vec![0; self.segments.len()];
         let (mut bytes, mut item_count, mut wide_count) = (0, 0, 0);
@@ -179,7 +188,8 @@ impl Shard {
         let held = self.segments.iter().flatten().count() as u64;
         assert_eq!(held, self.small.segment_count() + self.main.segment_count(), "segments");
         let body_count = self.small.body_count + self.main.body_count;
-        assert_eq!(body_count, self.bodies.segment_count(), "bodies of both logs");
+        assert_eq!(body_count, self.body_count(), "bodies of both logs");
+        assert_eq!(body_count, self.bodies.recount(), "bodies");
         self.charged(pool)
     }
 }

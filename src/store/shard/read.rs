@@ -3,7 +3,6 @@
 use super::super::exptime::Deadline;
 use super::super::index::SlotAt;
 use super::super::item::{self, Layout};
-use super::super::large::Body;
 use super::super::segment::{Pool, Purse};
 use super::super::value::Value;
 use super::super::{ItemView, Key, Miss, Moment, NoRoom};
@@ -26,10 +25,7 @@ impl Shard {
         };
         match layout.body(bytes) {
             None => Value { rest, ..Value::whole(front) },
-            Some(number) => {
-                let Body { segments, len } = self.bodies.get(number);
-                Value { body: segments, body_len: *len, front, rest }
-            }
+            Some(number) => Value { body: Some(self.bodies.get(number)), front, rest },
         }
     }
 

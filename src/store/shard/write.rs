@@ -7,6 +7,7 @@ use super::super::lines::STEP_BYTES;
 use super::super::segment::{LogName, Purse, seconds};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
 use super::{Found, Place, Shard};
+use std::sync::Arc;
 
 /// An index that is refused memory so often while the limit leaves room is refused it by the system.
 const REFUSED_MAX: u32 = 4;
@@ -48,33 +49,33 @@ impl Shard {
     pub(super) fn put(
         &mut self,
         put: Put<'_>,
-        body: &mut Body,
+        body: &mut Option<Body>,
         at: Moment,
         purse: &mut Purse<'_>,
     ) -> Result<(), NoRoom> {
-        let len = body.len + put.value.len();
+        let len = body.as_ref().map_or(0, Body::len) + put.value.len();
         let size = self.item_size.of(put.key.bytes.len(), put.flags, len);
         let replaces = if put.found.is_some() { Replaces::Item } else { Replaces::Nothing };
-        if body.segments.is_empty() {
+        let Some(whole) = body.take() else {
             let new = put.item(None, at);
             if !self.put_over(put.found, &new) {
                 self.append(put.key, replaces, &new, at, purse)?;
                 self.stats.bytes += size;
             }
             return Ok(());
-        }
-        let number = self.bodies.insert(std::mem::take(body));
+        };
+        let number = self.bodies.insert(whole);
         let new = put.item(Some(number), at);
         match self.append(put.key, replaces, &new, at, purse) {
             Ok(log) => {
                 let log = log.expect("it keeps nothing of the present item");
-                let count = self.bodies.get(number).segments.len() as u64;
+                let count = self.bodies.get(number).segment_count();
                 self.log_mut(log).body_count += count;
                 self.stats.bytes += size;
                 Ok(())
             }
             Err(no_room) => {
-                *body = self.bodies.take(number);
+                *body = Arc::into_inner(self.bodies.take(number));
                 Err(no_room)
             }
         }
@@ -135,9 +136,11 @@ impl Shard {
         let is_behind = write.mode != StoreMode::Prepend;
         let old = self.value(found.place, layout);
         let len = old.len() + write.value.len();
-        // The full segments of a body stay as they are when something comes behind them.
-        let kept = layout.body(bytes).filter(|_| is_behind && old.body_len >= self.segment_len());
-        let kept_count = kept.map_or(0, |_| old.body_len >> self.segment_shift);
+        // The full segments of a body stay as they are when something comes behind them, unless somebody reads them.
+        let kept = layout.body(bytes).filter(|number| {
+            is_behind && old.body_len() >= self.segment_len() && self.bodies.is_unlent(*number)
+        });
+        let kept_count = kept.map_or(0, |_| old.body_len() >> self.segment_shift);
         let kept_len = kept_count << self.segment_shift;
         let in_body_len = body_len(len - kept_len, self.segment_len());
         let more_count = in_body_len.div_ceil(self.segment_len());
@@ -167,9 +170,9 @@ impl Shard {
         let rest = fill(&mut more, [ends[0]].into_iter().chain(old).chain([ends[1]]));
         let put = Put { key, found, value: &rest, flags, deadline, cas_unique };
         let Some(number) = kept else {
-            let mut body = Body { segments: more, len: in_body_len };
+            let mut body = (in_body_len > 0).then(|| Body::new(purse.pool, more, in_body_len));
             let outcome = self.put(put, &mut body, at, purse);
-            purse.segments.append(&mut body.segments);
+            purse.segments.extend(body.into_iter().flat_map(Body::into_segments));
             return outcome.map(|()| Stored::Stored).map_err(beside_body);
         };
         let size = self.item_size.of(key.bytes.len(), flags, len);

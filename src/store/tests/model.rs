@@ -19,6 +19,7 @@ fn run(config: StoreConfig, ops: &[Op], look_every: usize) -> Result<StoreStats,
             pair.look_at_all()?;
         }
     }
+    pair.end_loans()?;
     pair.forget_dead();
     pair.look_at_all()?;
     Ok(pair.before)

@@ -347,3 +347,40 @@ fn what_is_dead_is_found_wherever_it_is() {
         store.validate();
     }
 }
+
+#[test]
+fn an_eighth_is_lent_and_what_is_lent_is_no_reason_to_refuse() {
+    let store = Store::new(&log(4 << 20, 1));
+    let (now, value) = (at(0), vec![7; 10 * 4096]);
+    let lend = |number: u64| {
+        let key = number.to_le_bytes();
+        assert_eq!(set(&store, &key, &value, now), Stored::Stored);
+        store.get(store.key(&key), None, now, |item| item.value.lend(1)).expect("it was stored")
+    };
+    let mut loans: Vec<Loan> = (0..).map_while(lend).collect();
+    let limit_count = store.limit_bytes() / 8 / store.pool.charge(10);
+    assert_eq!(loans.len() as u64, limit_count);
+    // To how many one is lent makes no difference.
+    let key = 0_u64.to_le_bytes();
+    loans.extend(
+        store.get(store.key(&key), None, now, |item| item.value.lend(1)).expect("it is there"),
+    );
+    assert_eq!(loans.len() as u64, limit_count + 1);
+    // All of them are gone, and still there.
+    for number in 0..=limit_count {
+        assert!(store.delete(store.key(&number.to_le_bytes()), now));
+    }
+    assert_eq!(store.stats(now).large_bytes, store.pool.charge(limit_count * 10));
+    for number in 0..500 {
+        assert_eq!(set(&store, format!("k{number}").as_bytes(), &value, now), Stored::Stored);
+        store.validate();
+    }
+    assert!(loans.iter().all(|loan| loan.parts().flatten().all(|byte| *byte == 7)));
+    assert!(store.stats(now).curr_items * store.pool.charge(10) > store.limit_bytes() * 3 / 4);
+    loans.truncate(1);
+    assert_eq!(store.pool.lent_count(), 10);
+    assert!(lend(1).is_some());
+    loans.clear();
+    assert_eq!(store.pool.lent_count(), 0);
+    store.validate();
+}

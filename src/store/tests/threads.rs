@@ -140,6 +140,18 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
                 store_as(StoreMode::Cas(unique), len);
             }
         }
+        10 => {
+            let read = store.get(store.key(&key), None, now, |item| {
+                Some((item.value.to_vec(), item.value.lend(1)?))
+            });
+            if let Ok(Some((value, loan))) = read {
+                store_as(StoreMode::Set, len);
+                if number <= JOINED_MAX {
+                    store_as(joins[(next() % 2) as usize], next() % 5_000);
+                }
+                assert!(value.starts_with(&loan.parts().collect::<Vec<_>>().concat()));
+            }
+        }
         _ => {
             let burst: Vec<[u8; 8]> = (0..8).map(|step| (number + step).to_le_bytes()).collect();
             let keys: Vec<Key<'_>> = burst.iter().map(|key| store.key(key)).collect();
