@@ -1,7 +1,8 @@
 //! One client: read, answer all that is complete, write once.
 //!
 //! What is read goes into a buffer of the thread, and so do the replies: a connection has memory of its own only while
-//! it holds a part of a request, or replies that the client has not taken yet.
+//! it holds a part of a request, or replies that the client has not taken yet. Large values are in neither: they go from
+//! the socket to where the store keeps them, and from there to the socket.
 //!
 //! INVARIANT: nothing is read while replies wait to be sent, so a client that does not read is not
 //! served.
@@ -12,6 +13,7 @@
 //! already finds no room, it ends.
 
 pub mod burst;
+mod incoming;
 mod send;
 
 use crate::clients::{Guest, State};
@@ -36,6 +38,8 @@ use tokio::net::TcpStream;
 
 /// As much is read at once, in bytes. A longer request is read into memory of the connection.
 const READ_LEN: usize = 64 * 1024;
+/// The same behind a large value, in bytes: what comes is another one, perhaps, and goes where it is kept.
+const SHORT_READ_LEN: usize = 8 * 1024;
 /// So much of a longer request comes first, whatever length was announced.
 const FIRST_LEN_MIN: usize = READ_LEN / 2;
 /// That memory grows by this factor at most when it is full.
@@ -188,27 +192,45 @@ impl Connection {
     fn poll_shared(&mut self, cx: &mut task::Context<'_>) -> Poll<io::Result<Turn>> {
         BUFFERS.with_borrow_mut(|Buffers { input, out }| {
             self.set_reading();
-            let mut room = ReadBuf::new(input);
-            room.put_slice(&self.input);
             let is_draining = self.instance.is_draining();
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-            // All that was sent before the server was asked to end is read now, and the last to be answered.
-            let is_last = is_draining && room.remaining() > 0;
-            let input = room.filled();
-            let len = input.len() - self.input.len();
-            if len == 0 {
+            let (front_len, len, is_all) = ready!(self.poll_read(cx, input))?;
+            if front_len + len == 0 {
                 return Poll::Ready(Ok(self.end()));
             }
-            self.counters().bytes_read.add(len as u64);
+            self.counters().bytes_read.add((front_len + len) as u64);
+            if len == 0 {
+                return Poll::Ready(Ok(Turn::On));
+            }
+            // All that was sent before the server was asked to end is read now, and the last to be answered.
+            let is_last = is_draining && is_all;
+            let input = &input[..self.input.len() + len];
             let (consumed, turn) = if input.len() < self.len_min {
                 (0, Turn::On)
             } else {
                 self.answer(cx, input, out)?
             };
             let turn = self.keep(&input[consumed..], turn);
-            let is_done = turn == Turn::On && self.input.is_empty() && self.unsent.is_none();
+            let is_idle = self.input.is_empty() && !self.session.has_incoming();
+            let is_done = turn == Turn::On && is_idle && self.unsent.is_none();
             Poll::Ready(Ok(if is_last && is_done { Turn::Close } else { turn }))
         })
+    }
+
+    /// Reads into the thread's buffer, behind a copy of what is left from before; what is of a large value goes where
+    /// that is kept. How much came of such a value, and how much else, and whether that is all there is.
+    fn poll_read(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        input: &mut [u8],
+    ) -> Poll<io::Result<(usize, usize, bool)>> {
+        if let Some(incoming) = self.session.receiving() {
+            return incoming.poll_read(&self.stream, cx, input);
+        }
+        let len_max = if self.session.expects_large() { SHORT_READ_LEN } else { READ_LEN };
+        let mut room = ReadBuf::new(&mut input[..READ_LEN.min(self.input.len() + len_max)]);
+        room.put_slice(&self.input);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+        Poll::Ready(Ok((0, room.filled().len() - self.input.len(), room.remaining() > 0)))
     }
 
     /// Answers what is in the input.
@@ -263,7 +285,7 @@ impl Connection {
         if self.unsent.is_none() {
             self.hold_replies(self.held.len())?;
         }
-        if consumed > 0 {
+        if consumed > 0 && !self.session.has_incoming() {
             self.guest.touch(now.ms);
         }
         if out.text.capacity() > SMALL_OUT_LEN {
@@ -321,17 +343,18 @@ impl Connection {
     }
 
     fn set_reading(&self) {
-        self.guest.set_state(match (self.session.is_swallowing(), self.input.is_empty()) {
+        let has_part = !self.input.is_empty() || self.session.has_incoming();
+        self.guest.set_state(match (self.session.is_swallowing(), has_part) {
             (true, _) => State::Swallow,
-            (false, true) => State::Read,
-            (false, false) => State::Nread,
+            (false, false) => State::Read,
+            (false, true) => State::Nread,
         });
     }
 
     /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request. How to go on
     /// then.
     fn keep(&mut self, rest: &[u8], turn: Turn) -> Turn {
-        if self.guest.hold_input(rest.len()) {
+        if self.guest.hold_input(rest.len() + self.session.held_len()) {
             self.input = rest.to_vec();
             return turn;
         }
@@ -342,6 +365,7 @@ impl Connection {
     /// What came is never answered, since there is no memory for it.
     fn give_up_input(&mut self) -> Turn {
         self.input = Vec::new();
+        self.session.give_up();
         self.guest.hold_input(0);
         Turn::NoMemory
     }
@@ -356,6 +380,14 @@ impl Connection {
         let (len, capacity) = (self.input.len(), self.input.capacity());
         if len >= self.len_min {
             return true;
+        }
+        if let Some(incoming) = self.session.receiving() {
+            let is_planned = self.guest.plan_input(incoming.planned_len());
+            if is_planned {
+                incoming.make_room(&self.instance.store, self.instance.clock.now());
+                self.guest.hold_input(incoming.held_len());
+            }
+            return is_planned;
         }
         if self.is_read_shared() {
             return self.guest.may_read();

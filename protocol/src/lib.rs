@@ -17,7 +17,7 @@ pub mod response;
 pub mod retrieve;
 mod token;
 
-pub use parse::{Limits, Parsed, Then, parse};
+pub use parse::{BLOCK_END, Limits, Parsed, StoreLine, Then, parse};
 pub use reject::Reject;
 pub use request::{
     ArithmeticVerb, DetailMode, Request, RetrieveVerb, ShutdownMode, StatsTopic, StoreVerb,

@@ -68,6 +68,9 @@ pub enum Parsed<'a> {
         /// How long the input must be before another call can say more.
         len_min: usize,
     },
+    /// A storage command whose data block has not come whole. Whoever puts the block elsewhere as it comes need not wait
+    /// for all of it.
+    NeedBlock(StoreLine<'a>),
     /// A mistake.
     Refused {
         /// The answer; `None` where the client is to hear nothing.
@@ -78,6 +81,35 @@ pub enum Parsed<'a> {
         then: Then,
     },
 }
+
+/// The line of a storage command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreLine<'a> {
+    /// Which of the six.
+    pub verb: StoreVerb,
+    /// 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// As in [`Request::Store`].
+    pub flags: u32,
+    /// As in [`Request::Store`].
+    pub exptime: i32,
+    /// Answer nothing.
+    pub noreply: bool,
+    /// Of the line itself, its end included, in bytes.
+    pub line_len: usize,
+    /// Of the data block without its line end, in bytes.
+    pub value_len: usize,
+}
+
+impl StoreLine<'_> {
+    /// Of the line and the block, in bytes: how long the input must be before another call can say more.
+    pub fn request_len(&self) -> usize {
+        self.line_len + self.value_len + BLOCK_END.len()
+    }
+}
+
+/// The line end of a data block.
+pub const BLOCK_END: &[u8] = b"\r\n";
 
 /// How to go on after a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,7 +230,7 @@ fn store<'a>(
         };
     };
     let noreply = words.noreply();
-    let consumed = line_len + value_len + 2;
+    let consumed = line_len + value_len + BLOCK_END.len();
     let key = words.at(1);
     let verb = match verb {
         StoreVerb::Cas(_) => strict_u64(words.at(5)).map(StoreVerb::Cas),
@@ -217,9 +249,10 @@ fn store<'a>(
         return request(Request::StoreTooLarge { verb, key, noreply }, consumed);
     }
     let Some(block) = input.get(line_len..consumed) else {
-        return Parsed::NeedMore { len_min: consumed };
+        let line = StoreLine { verb, key, flags, exptime, noreply, line_len, value_len };
+        return Parsed::NeedBlock(line);
     };
-    match block.strip_suffix(b"\r\n") {
+    match block.strip_suffix(BLOCK_END) {
         Some(value) => {
             request(Request::Store { verb, key, flags, exptime, value, noreply }, consumed)
         }

@@ -7,12 +7,13 @@ mod admin;
 mod arithmetic;
 mod delete;
 pub mod retrieve;
-mod storage;
+pub mod storage;
 
 use crate::instance::Instance;
 use crate::stats::Counters;
 use crate::store::{Key, Now};
 use larder_protocol::{Reject, Reply, Request};
+use storage::Terms;
 
 /// What a command works with.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,7 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, out: &mut Ve
     match request {
         Request::Retrieve(_) => {}
         Request::Store { verb, key, flags, exptime, value, noreply } => {
-            let line = storage::store(cx, verb, key, flags, exptime, value);
+            let line = storage::store(cx, Terms { verb, key, flags, exptime }, value);
             answer(noreply, line, out);
         }
         Request::StoreTooLarge { verb, key, noreply } => {
@@ -69,9 +70,10 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, out: &mut Ve
 }
 
 /// A reply of one line.
-type Line = Result<Reply, Reject>;
+pub type Line = Result<Reply, Reject>;
 
-fn answer(noreply: bool, line: Line, out: &mut Vec<u8>) {
+/// Appends it, unless the client does not want to hear it.
+pub fn answer(noreply: bool, line: Line, out: &mut Vec<u8>) {
     if !noreply {
         out.extend_from_slice(match line {
             Ok(reply) => reply.line(),

@@ -2,8 +2,10 @@
 //!
 //! INVARIANT: whatever the input, each call consumes some of it, or says what it waits for.
 //! INVARIANT: replies come in the order of their requests, one each.
-//! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call.
+//! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call, and a few
+//! lines.
 
+use super::incoming::{Beginning, Incoming};
 use crate::command::{self, Context, Flow};
 use crate::replies::Replies;
 use crate::store::Key;
@@ -19,6 +21,8 @@ const BINARY_MAGIC: u8 = 0x80;
 const TASK_COUNT_MAX: usize = 64;
 /// So many at least.
 const TASK_COUNT_MIN: usize = 2;
+/// A request that is longer than this, in bytes, may be one whose value is received as it comes.
+const LARGE_LEN_MIN: usize = 4096;
 /// With fewer keys, asking the memory in advance takes longer than waiting for it.
 const PREFETCHED_MIN: usize = 2;
 /// As much of a request as a log line shows.
@@ -35,6 +39,10 @@ pub struct Session {
     /// So many things are parsed before the first of them is carried out: few after replies had to be sent in between,
     /// since what follows is parsed again then.
     task_count_max: usize,
+    /// The request whose value is received at the moment. The next one stands behind it.
+    incoming: Option<Box<Incoming>>,
+    /// Whether the last request had a value that was received like that.
+    expects_large: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +93,8 @@ impl Default for Session {
             fresh: true,
             logged_len: 0,
             task_count_max: TASK_COUNT_MAX,
+            incoming: None,
+            expects_large: false,
         }
     }
 }
@@ -92,7 +102,34 @@ impl Default for Session {
 impl Session {
     /// Whether it is skipping a refused data block.
     pub fn is_swallowing(&self) -> bool {
-        matches!(self.position, Position::Block { .. })
+        let is_incoming_lost =
+            self.incoming.as_ref().is_some_and(|incoming| incoming.is_swallowing());
+        is_incoming_lost || matches!(self.position, Position::Block { .. })
+    }
+
+    /// Whether it is amid a request whose value is received as it comes.
+    pub(super) fn has_incoming(&self) -> bool {
+        self.incoming.is_some()
+    }
+
+    /// That request, where what comes next has a place of its own.
+    pub(super) fn receiving(&mut self) -> Option<&mut Incoming> {
+        self.incoming.as_deref_mut().filter(|incoming| incoming.is_receiving())
+    }
+
+    /// Forgets that request.
+    pub(super) fn give_up(&mut self) {
+        self.incoming = None;
+    }
+
+    /// Memory that it takes, in bytes.
+    pub(super) fn held_len(&self) -> usize {
+        self.incoming.as_ref().map_or(0, |incoming| incoming.held_len())
+    }
+
+    /// Whether the next request may have a large value, as the last one had.
+    pub(super) fn expects_large(&self) -> bool {
+        self.expects_large
     }
 
     /// Answers what is in `input`, appending to `out`.
@@ -102,11 +139,20 @@ impl Session {
             return Progress { consumed: 0, next: Next::Close };
         }
         self.fresh &= input.is_empty();
+        self.expects_large = false;
         let mut consumed = 0;
         let mut requests_left = cx.instance.config.requests_per_event;
         let next = loop {
             if out.len() >= REPLY_LEN_MAX {
                 break Next::Flush;
+            }
+            if self.incoming.is_some() {
+                let (len, next) = self.receive(cx, &input[consumed..], out);
+                consumed += len;
+                match next {
+                    Some(next) => break next,
+                    None => continue,
+                }
             }
             if let Position::Prefixes { next } = self.position {
                 self.next_prefixes(cx, next, &mut out.text);
@@ -116,8 +162,16 @@ impl Session {
             let (done, next) = self.carry_out(cx, &group, out);
             self.logged_len = group.end;
             consumed = done;
-            if let Some(next) = next {
-                break next;
+            match next {
+                Some(Next::Read { len_min }) if len_min > LARGE_LEN_MIN => {
+                    let (len, next) = self.begin(cx, &input[consumed..], len_min);
+                    consumed += len;
+                    if let Some(next) = next {
+                        break next;
+                    }
+                }
+                Some(next) => break next,
+                None => {}
             }
         };
         if next == Next::Yield {
@@ -125,6 +179,46 @@ impl Session {
         }
         self.logged_len = self.logged_len.saturating_sub(consumed);
         Progress { consumed, next }
+    }
+
+    /// Begins to receive the value of a storage command that has not come whole, where the store lets it; how much of
+    /// the input is done with.
+    #[inline(never)]
+    fn begin(&mut self, cx: &Context<'_>, rest: &[u8], len_min: usize) -> (usize, Option<Next>) {
+        match Incoming::begin(cx, rest) {
+            Beginning::Begun(incoming, consumed) => {
+                log_request(rest);
+                self.incoming = Some(incoming);
+                (consumed, None)
+            }
+            Beginning::TooEarly(begun_len) => {
+                self.expects_large = true;
+                (0, Some(Next::Read { len_min: begun_len }))
+            }
+            Beginning::Refused => (0, Some(Next::Read { len_min })),
+        }
+    }
+
+    /// Receives what is here of a value, and carries out its command when that is all.
+    #[inline(never)]
+    fn receive(
+        &mut self,
+        cx: &Context<'_>,
+        rest: &[u8],
+        out: &mut Replies,
+    ) -> (usize, Option<Next>) {
+        let Some(mut incoming) = self.incoming.take() else {
+            return (0, None);
+        };
+        let front_len = incoming.take_front(cx, rest);
+        let len_min = incoming.len_min();
+        let Some(tail) = rest[front_len..].get(..len_min) else {
+            self.incoming = Some(incoming);
+            return (front_len, Some(Next::Read { len_min }));
+        };
+        incoming.finish(cx, tail, &mut out.text);
+        self.expects_large = true;
+        (front_len + len_min, None)
     }
 
     /// Parses what comes next, as much of it as can be carried out together, and asks the memory for all that it will
@@ -182,7 +276,8 @@ impl Session {
         out: &mut Replies,
     ) -> (usize, Option<Next>) {
         for task in &group.tasks {
-            if out.len() >= REPLY_LEN_MAX {
+            // A line is no reason to send what is before it alone.
+            if out.len() >= REPLY_LEN_MAX && !matches!(task.todo, Todo::Line(_)) {
                 self.position = task.position;
                 self.task_count_max = TASK_COUNT_MIN;
                 return (task.start, Some(Next::Flush));
@@ -210,6 +305,7 @@ impl Session {
         }
         match larder_protocol::parse(rest, cx.instance.limits) {
             Parsed::NeedMore { len_min } => Step::wait(0, len_min),
+            Parsed::NeedBlock(line) => Step::wait(0, line.request_len()),
             Parsed::Request { request: Request::Retrieve(retrieve), consumed } => {
                 self.position = Position::Keys(retrieve);
                 Step::on(consumed)

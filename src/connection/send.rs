@@ -17,18 +17,28 @@ pub(super) fn poll_send(
     replies: &Replies,
     sent_len: usize,
 ) -> Poll<io::Result<usize>> {
-    let stream = Pin::new(stream);
     let written = if replies.is_text() {
-        stream.poll_write(cx, &replies.text[sent_len..])
+        Pin::new(stream).poll_write(cx, &replies.text[sent_len..])
     } else {
-        let mut slices = [IoSlice::new(&[]); PIECE_COUNT_MAX];
-        let count = fill(&mut slices, replies.pieces(), sent_len);
-        stream.poll_write_vectored(cx, &slices[..count])
+        poll_send_pieces(stream, cx, replies, sent_len)
     };
     match ready!(written)? {
         0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
         len => Poll::Ready(Ok(len)),
     }
+}
+
+/// Apart, since what most replies need is little.
+#[inline(never)]
+fn poll_send_pieces(
+    stream: &mut TcpStream,
+    cx: &mut task::Context<'_>,
+    replies: &Replies,
+    sent_len: usize,
+) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); PIECE_COUNT_MAX];
+    let count = fill(&mut slices, replies.pieces(), sent_len);
+    Pin::new(stream).poll_write_vectored(cx, &slices[..count])
 }
 
 /// Fills `slices` with what comes behind the first `skipped_len` bytes of some pieces; how many it took.

@@ -52,6 +52,31 @@ impl Body {
         })
     }
 
+    /// Bytes that its segments have room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.segments.len() * self.pool.segment_len()
+    }
+
+    /// What of its segments is behind its bytes.
+    pub(super) fn room(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let segment_len = self.pool.segment_len();
+        let (full_count, mut skipped_len) = (self.len / segment_len, self.len % segment_len);
+        self.segments[full_count..]
+            .iter_mut()
+            .map(move |bytes| &mut bytes[std::mem::take(&mut skipped_len)..])
+    }
+
+    /// So many bytes behind it belong to it now.
+    pub(super) fn advance(&mut self, len: usize) {
+        self.len += len;
+    }
+
+    /// Gives it more room.
+    pub(super) fn push(&mut self, segments: Vec<Piece>) {
+        self.pool.count_in_bodies(segments.len());
+        self.segments.extend(segments);
+    }
+
     /// Takes it apart.
     pub(super) fn into_segments(mut self) -> Vec<Piece> {
         self.pool.count_out_of_bodies(self.segments.len());
@@ -72,8 +97,10 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.pool.count_out_of_bodies(self.segments.len());
-        self.pool.give_all(&mut self.segments);
+        if !self.segments.is_empty() {
+            self.pool.count_out_of_bodies(self.segments.len());
+            self.pool.give_all(&mut self.segments);
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Reading order: `operation` (what can be asked of it), this file (the locks), `shard` (how it is done), `item` (an
 //! item as bytes), `index` (where it is), `segment` (memory and its pool), `block` (where that is from), `eviction` (who
-//! goes first), `large`, `ghost`, `exptime`, `flush`, `budget`.
+//! goes first), `large`, `upload`, `ghost`, `exptime`, `flush`, `budget`.
 //! `exact` is a second form behind the same interface: exact LRU, small and plain, the reference that the
 //! first is tested against and compared with.
 //!
@@ -39,12 +39,14 @@ mod shard;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod value;
 
 pub use exptime::{Deadline, Now};
 pub use large::Loan;
 pub use operation::{Arithmetic, Delta, ItemSize, ItemView, Key, Miss, StoreMode, Stored, Write};
 pub use stats::StoreStats;
+pub use upload::Upload;
 pub use value::Value;
 
 use ahash::RandomState;
@@ -265,15 +267,6 @@ impl Store {
     /// Carries out a storage command.
     pub fn store(&self, write: &Write<'_>, now: Now) -> Stored {
         let key = write.key;
-        let give_up = |shard: &mut Shard| match write.mode {
-            // A join that finds no room is one that did not happen.
-            StoreMode::Append | StoreMode::Prepend => Stored::NotStored,
-            StoreMode::Set => {
-                shard.remove(key, &self.pool);
-                Stored::NoMemory
-            }
-            StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
-        };
         if let Some(hints) = self.hints.get(self.home(key)) {
             hints.prefetch_for_write(key.hash);
         }
@@ -281,17 +274,52 @@ impl Store {
         let filled_len = match self.fill(write, now, &mut filled) {
             Ok(Ok(len)) => len,
             Ok(Err(refusal)) => return refusal,
-            Err(_no_room) => return give_up(&mut self.shard(self.home(key))),
+            Err(_no_room) => return self.give_up(write, &mut self.shard(self.home(key))),
         };
-        let mut body = (filled_len > 0)
+        let body = (filled_len > 0)
             .then(|| Body::new(&self.pool, std::mem::take(&mut filled.segments), filled_len));
+        self.put(&Write { value: &write.value[filled_len..], ..*write }, body, now)
+    }
+
+    /// What becomes of a storage command that finds no room.
+    fn give_up(&self, write: &Write<'_>, shard: &mut Shard) -> Stored {
+        match write.mode {
+            // A join that finds no room is one that did not happen.
+            StoreMode::Append | StoreMode::Prepend => Stored::NotStored,
+            StoreMode::Set => {
+                shard.remove(write.key, &self.pool);
+                Stored::NoMemory
+            }
+            StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
+        }
+    }
+
+    /// What a storage command is refused with, before its value is looked at.
+    fn refusal(&self, write: &Write<'_>, now: Now) -> Option<Stored> {
+        match &mut *self.shard(self.home(write.key)) {
+            Shard::Log(log) => log.refuses(write, self.moment(now), &self.pool),
+            Shard::Exact(_) => None,
+        }
+    }
+
+    /// How much of a value is kept in whole segments, where it is not joined to another.
+    fn whole_len(&self, mode: StoreMode, value_len: usize) -> usize {
+        if self.hints.is_empty() || matches!(mode, StoreMode::Append | StoreMode::Prepend) {
+            return 0;
+        }
+        body_len(value_len, self.pool.segment_len())
+    }
+
+    /// Carries out a storage command; the `body` holds the front of its value.
+    fn put(&self, write: &Write<'_>, mut body: Option<Body>, now: Now) -> Stored {
+        // One for all attempts: how many there are depends on what others do with memory.
+        let cas_unique = self.next_cas_unique();
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
-            let cas_unique = self.next_cas_unique();
             either!(shard,
                 log => log.store(write, &mut body, cas_unique, at, purse),
                 exact => exact.store(write, cas_unique, at, &self.pool))
         };
-        self.with_room(key, now, attempt, give_up)
+        self.with_room(write.key, now, attempt, |shard| self.give_up(write, shard))
     }
 
     /// Fills segments with the front of a large value, outside of any lock; how much of it, or what the command is
@@ -303,23 +331,15 @@ impl Store {
         filled: &mut Purse<'_>,
     ) -> Result<Result<usize, Stored>, NoRoom> {
         let segment_len = self.pool.segment_len();
-        let len = body_len(write.value.len(), segment_len);
-        if len == 0
-            || self.hints.is_empty()
-            || matches!(write.mode, StoreMode::Append | StoreMode::Prepend)
-        {
+        let len = self.whole_len(write.mode, write.value.len());
+        if len == 0 {
             return Ok(Ok(0));
         }
-        let home = self.home(write.key);
-        let refusal = match &mut *self.shard(home) {
-            Shard::Log(log) => log.refuses(write, self.moment(now), &self.pool),
-            Shard::Exact(_) => None,
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.refusal(write, now) {
             return Ok(Err(refusal));
         }
         let needed = self.pool.charge(len.div_ceil(segment_len) as u64);
-        if !self.collect(needed, home, now, filled) {
+        if !self.collect(needed, self.home(write.key), now, filled) {
             return Err(NoRoom::Needs(needed));
         }
         for (bytes, part) in filled.segments.iter_mut().zip(write.value[..len].chunks(segment_len))
@@ -411,8 +431,8 @@ impl Store {
             charged += either!(&*shard, log => log.validate(&self.pool), exact => exact.validate());
             body_count += either!(&*shard, log => log.body_count(), _exact => 0);
         }
-        let only_lent_count = self.pool.body_count() - body_count;
-        assert!(only_lent_count <= self.pool.lent_count(), "who has a body that no shard has");
+        let others_count = self.pool.lent_count() + self.pool.uploading_count();
+        assert!(self.pool.body_count() - body_count <= others_count, "bodies are somebody's");
         assert_eq!(charged, self.pool.budget.used(), "the budget is the sum of its shards");
         assert!(charged <= self.pool.budget.limit(), "the limit holds");
     }

@@ -86,6 +86,8 @@ const PROBE_LEN: usize = 1 << 20;
 pub(super) const DEAD_FRACTION: u64 = 50;
 /// No more of the limit than this fraction is lent: readers may take their time, and what they read does not come free.
 const LENT_FRACTION: u64 = 8;
+/// The same for what is received: senders may take their time too.
+const UPLOADING_FRACTION: u64 = 4;
 
 /// Memory of the system that is kept for small allocations, which nobody could do without. Where there is none beside
 /// it for the store, it is given up, and the store asks the system for nothing any more.
@@ -134,6 +136,8 @@ pub(super) struct Pool {
     body_count: AtomicU64,
     /// Of those, in bodies that are lent.
     lent_count: AtomicU64,
+    /// Segments that bodies have or will have which have not come whole.
+    uploading_count: AtomicU64,
 }
 
 impl Pool {
@@ -148,6 +152,7 @@ impl Pool {
             dead: (0..shard_count).map(|_| Line::default()).collect(),
             body_count: AtomicU64::new(0),
             lent_count: AtomicU64::new(0),
+            uploading_count: AtomicU64::new(0),
         }
     }
 
@@ -243,9 +248,14 @@ impl Pool {
 
     /// Lends a body of so many segments; false where too much would be lent.
     pub(super) fn lend(&self, count: u64) -> bool {
-        let count_max = self.budget.limit() / LENT_FRACTION / self.charge(1);
-        let more = |lent: u64| Some(lent + count).filter(|lent| *lent <= count_max);
-        self.lent_count.fetch_update(Relaxed, Relaxed, more).is_ok()
+        self.add_within(&self.lent_count, count, LENT_FRACTION)
+    }
+
+    /// Adds to a number of segments; false, and nothing added, where they would take more than a fraction of the limit.
+    fn add_within(&self, number: &AtomicU64, count: u64, fraction: u64) -> bool {
+        let max = self.budget.limit() / fraction / self.charge(1);
+        let sum = |number: u64| Some(number + count).filter(|sum| *sum <= max);
+        number.fetch_update(Relaxed, Relaxed, sum).is_ok()
     }
 
     /// Nobody reads that body any more.
@@ -256,6 +266,21 @@ impl Pool {
     /// Segments of bodies that are lent.
     pub(super) fn lent_count(&self) -> u64 {
         self.lent_count.load(Relaxed)
+    }
+
+    /// Lets a body come that will have so many segments; false where too much is on its way.
+    pub(super) fn begin_upload(&self, count: u64) -> bool {
+        self.add_within(&self.uploading_count, count, UPLOADING_FRACTION)
+    }
+
+    /// That body is not on its way any more.
+    pub(super) fn end_upload(&self, count: u64) {
+        self.uploading_count.fetch_sub(count, Relaxed);
+    }
+
+    /// Segments that bodies have or will have which have not come whole.
+    pub(super) fn uploading_count(&self) -> u64 {
+        self.uploading_count.load(Relaxed)
     }
 
     /// Takes bytes out of the limit for something that is no segment, turning free segments back into

@@ -284,7 +284,7 @@ impl Shard {
     }
 
     /// Carries out a storage command; the caller has drawn `cas_unique` for it, and filled the `body` of a large value
-    /// that is not to be joined to another.
+    /// that is not to be joined to another, which the value of `write` is the rest of then.
     pub(super) fn store(
         &mut self,
         write: &Write<'_>,
@@ -303,8 +303,7 @@ impl Shard {
         let stored = if let Some(found) = found.filter(|_| joins) {
             self.join(write, found, cas_unique, at, purse)?
         } else {
-            let value = &write.value[body.as_ref().map_or(0, Body::len)..];
-            let (flags, deadline) = (write.flags, write.deadline);
+            let Write { flags, deadline, value, .. } = *write;
             self.put(Put { key, found, value, flags, deadline, cas_unique }, body, at, purse)?;
             Stored::Stored
         };

@@ -40,7 +40,8 @@ pub struct StoreStats {
     pub hash_buckets: u64,
     /// Bytes of what is remembered of evicted keys.
     pub ghost_bytes: u64,
-    /// Bytes of segments that values take for themselves; while a value is sent, also when its item is gone.
+    /// Bytes of segments that values take for themselves, those included that have not come whole, and those of which the
+    /// item is gone but that somebody reads.
     pub large_bytes: u64,
     /// Bytes of items that were copied to survive.
     pub moved_bytes: u64,

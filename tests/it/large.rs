@@ -145,3 +145,210 @@ fn those_that_do_not_read_pin_little() {
     }
     assert_eq!(other.stat("evictions"), 0);
 }
+
+/// A set of a value, whole.
+fn set_request(key: &str, value: &[u8]) -> Vec<u8> {
+    let line = format!("set {key} 0 0 {}\r\n", value.len());
+    [line.as_bytes(), value, b"\r\n"].concat()
+}
+
+#[track_caller]
+fn assert_value(client: &mut Client, key: &str, value: &[u8]) {
+    client.send(format!("get {key}\r\n"));
+    assert_eq!(client.line(), format!("VALUE {key} 0 {}", value.len()));
+    assert!(client.bytes(value.len()) == value, "another value of {key}");
+    assert_eq!((client.line(), client.line()), (String::new(), "END".to_owned()));
+}
+
+#[test]
+fn a_large_value_may_come_in_any_pieces() {
+    // Segments of 32 KiB.
+    let server = larder(&["-m", &LIMIT_MIB.to_string()]);
+    let (mut client, mut other) = (Client::connect(&server), Client::connect(&server));
+    for (number, len) in
+        [32_768, 32_769, 65_536, 65_535, 98_304, 100_000, LEN].into_iter().enumerate()
+    {
+        let value = value(u8::try_from(number).expect("a small number"), len);
+        let request = set_request("k", &value);
+        let line_len = request.len() - len - 2;
+        let mut cuts = vec![
+            line_len - 1,
+            line_len,
+            line_len + 1,
+            line_len + 4095,
+            line_len + 4096,
+            line_len + 8192,
+            line_len + 32_767,
+            line_len + len - len % 32_768,
+            request.len() - 3,
+            request.len() - 2,
+            request.len() - 1,
+        ];
+        cuts.push(len / 2);
+        for cut in cuts {
+            let before = other.stat("bytes_read");
+            client.send(&request[..cut.min(request.len())]);
+            // What came is taken before there is more.
+            wait_until("it is read", || other.stat("bytes_read") >= before + cut as u64);
+            client.send(&request[cut.min(request.len())..]);
+            assert_eq!(client.line(), "STORED", "{len} bytes cut at {cut}");
+            assert_value(&mut other, "k", &value);
+        }
+        // Others behind it, in the same write.
+        let behind = [&request[..], b"get none\r\n", &request, b"version\r\n", &request].concat();
+        client.ask(behind, "STORED\r\nEND\r\nSTORED\r\nVERSION 1.6.45\r\nSTORED\r\n");
+        assert_value(&mut other, "k", &value);
+    }
+    wait_until("it holds nothing", || other.stat("read_buf_bytes") == 0);
+    assert_eq!(other.stat("read_buf_oom"), 0);
+}
+
+#[test]
+fn a_large_value_is_judged_at_its_end() {
+    let server = larder(&["-m", &LIMIT_MIB.to_string()]);
+    let (mut client, mut other) = (Client::connect(&server), Client::connect(&server));
+    let value = value(1, 300_000);
+    let (head, tail) = value.split_at(200_000);
+    let begin = |verb: &str, unique: &str, other: &mut Client, client: &mut Client| {
+        let before = other.stat("bytes_read");
+        client.send(format!("{verb} k 0 0 300000{unique}\r\n"));
+        client.send(head);
+        wait_until("it is read", || other.stat("bytes_read") >= before + 200_000);
+    };
+    let end = |client: &mut Client, reply: &str| {
+        client.send(tail);
+        client.ask("\r\n", &format!("{reply}\r\n"));
+    };
+    begin("add", "", &mut other, &mut client);
+    other.ask("set k 0 0 1\r\nx\r\n", "STORED\r\n");
+    end(&mut client, "NOT_STORED");
+    begin("replace", "", &mut other, &mut client);
+    other.ask("get k\r\ndelete k\r\n", "VALUE k 0 1\r\nx\r\nEND\r\nDELETED\r\n");
+    end(&mut client, "NOT_STORED");
+    begin("replace", "", &mut other, &mut client);
+    end(&mut client, "NOT_STORED");
+    begin("set", "", &mut other, &mut client);
+    other.ask("get k\r\nflush_all\r\n", "END\r\nOK\r\n");
+    end(&mut client, "STORED");
+    assert_value(&mut other, "k", &value);
+    other.send("gets k\r\n");
+    let line = other.line();
+    let unique = line.rsplit(' ').next().expect("a unique").to_owned();
+    other.bytes(value.len() + 2);
+    other.line();
+    begin("cas", &format!(" {unique}"), &mut other, &mut client);
+    other.ask("touch k 0\r\n", "TOUCHED\r\n");
+    end(&mut client, "STORED");
+    begin("cas", &format!(" {unique}"), &mut other, &mut client);
+    end(&mut client, "EXISTS");
+    for verb in ["append", "prepend"] {
+        begin(verb, "", &mut other, &mut client);
+        end(&mut client, "STORED");
+    }
+    assert_value(&mut other, "k", &[&value[..], &value, &value].concat());
+    // A line end that is none leaves what was there, and the connection in step.
+    begin("set", "", &mut other, &mut client);
+    client.send(tail);
+    client.ask("xxversion\r\n", "CLIENT_ERROR bad data chunk\r\nVERSION 1.6.45\r\n");
+    begin("set", " noreply", &mut other, &mut client);
+    client.send(tail);
+    client.ask("xxversion\r\n", "VERSION 1.6.45\r\n");
+    assert_value(&mut other, "k", &[&value[..], &value, &value].concat());
+    begin("set", " noreply", &mut other, &mut client);
+    client.send(tail);
+    client.ask("\r\nversion\r\n", "VERSION 1.6.45\r\n");
+    assert_value(&mut other, "k", &value);
+    client.ask("delete k\r\n", "DELETED\r\n");
+    assert_eq!(stats_store(&mut other)["large_bytes"], 0);
+}
+
+#[test]
+fn unfinished_uploads_take_a_quarter_at_most_and_go_with_their_clients() {
+    let limit = LIMIT_MIB << 20;
+    let server = larder(&["-m", &LIMIT_MIB.to_string(), "-o", "connection_memory=1g"]);
+    let mut other = Client::connect(&server);
+    let value = value(1, LEN);
+    let request = set_request("k", &value);
+    let mut stuck: Vec<Client> = (0..40).map(|_| Client::connect(&server)).collect();
+    let mut came_len = other.stat("bytes_read");
+    for client in &mut stuck {
+        client.send(&request[..900_000]);
+        came_len += 900_000;
+        wait_until("it is read", || other.stat("bytes_read") >= came_len);
+        let pinned = stats_store(&mut other)["large_bytes"];
+        assert!(pinned <= limit / 4, "{pinned} bytes");
+    }
+    let pinned = stats_store(&mut other)["large_bytes"];
+    assert!(pinned > limit / 8, "{pinned} bytes");
+    // Those that found no room there are no worse off.
+    for client in &mut stuck[20..] {
+        client.send(&request[900_000..]);
+        assert_eq!(client.line(), "STORED");
+    }
+    assert_value(&mut other, "k", &value);
+    stuck.truncate(20);
+    assert_eq!(other.stat("evictions"), 0);
+    drop(stuck);
+    other.ask("delete k\r\n", "DELETED\r\n");
+    wait_until("their memory is free", || stats_store(&mut other)["large_bytes"] == 0);
+    wait_until("they hold nothing", || other.stat("read_buf_bytes") == 0);
+}
+
+#[test]
+fn an_upload_without_memory_is_swallowed_whole() {
+    let server = larder(&["-m", &LIMIT_MIB.to_string(), "-M"]);
+    let mut client = Client::connect(&server);
+    let value = value(1, LEN);
+    let mut count = 0;
+    // Those that found no memory are skipped to their end.
+    loop {
+        client.send(set_request(&format!("k{count}"), &value));
+        client.send("version\r\n");
+        let line = client.line();
+        assert_eq!(client.line(), "VERSION 1.6.45");
+        if line != "STORED" {
+            assert_eq!(line, "SERVER_ERROR out of memory storing object");
+            break;
+        }
+        count += 1;
+    }
+    assert!(count > 50, "{count} stored");
+    stats_store(&mut client);
+    // Conditions come first; and a value whose owner gave it up is gone.
+    let as_verb = |verb: &str, key: &str| {
+        let line = format!("{verb} {key} 0 0 {LEN}\r\n");
+        [line.as_bytes(), &value, b"\r\n"].concat()
+    };
+    client.ask(as_verb("add", "k0"), "NOT_STORED\r\n");
+    client.ask(as_verb("replace", "none"), "NOT_STORED\r\n");
+    client.ask(as_verb("add", "none"), "SERVER_ERROR out of memory storing object\r\n");
+    client.ask(as_verb("replace", "k0"), "SERVER_ERROR out of memory storing object\r\n");
+    assert_value(&mut client, "k0", &value);
+    client.ask(as_verb("set", "k0"), "SERVER_ERROR out of memory storing object\r\n");
+    client.ask("get k0\r\n", "END\r\n");
+    assert_eq!(client.stat("store_no_memory"), 4);
+    client.ask(as_verb("set", "k1"), "STORED\r\n");
+}
+
+#[test]
+fn who_stops_amid_an_upload_is_closed_for_being_idle_or_awaited_at_the_end() {
+    let server = larder(&["-o", "idle_timeout=1"]);
+    let request = set_request("k", &value(1, LEN));
+    let mut client = Client::connect(&server);
+    client.send(&request[..500_000]);
+    client.assert_closed();
+    wait_until("its memory is free", || {
+        stats_store(&mut Client::connect(&server))["large_bytes"] == 0
+    });
+
+    let mut server = larder(&["-o", "drain_timeout=3600"]);
+    let (mut client, mut other) = (Client::connect(&server), Client::connect(&server));
+    client.send(&request[..500_000]);
+    wait_until("it is read", || other.stat("bytes_read") > 500_000);
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    wait_until("it does not listen", || std::net::TcpStream::connect(server.address()).is_err());
+    client.send(&request[500_000..]);
+    assert_eq!(client.line(), "STORED");
+    client.assert_closed();
+    assert!(server.wait().success());
+}

@@ -226,8 +226,8 @@ fn the_item_size_limit_has_two_sides() {
         let head = format!("set k {flags} 0 {value_len}\r\n");
         parse(head.leak().as_bytes(), LIMITS)
     };
-    assert!(matches!(at(1_048_516, 0), Parsed::NeedMore { .. }));
-    assert!(matches!(at(1_048_512, 1), Parsed::NeedMore { .. }));
+    assert!(matches!(at(1_048_516, 0), Parsed::NeedBlock(_)));
+    assert!(matches!(at(1_048_512, 1), Parsed::NeedBlock(_)));
     for (value_len, flags, head_len) in [(1_048_517, 0, 19), (1_048_513, 1, 19)] {
         let request =
             Request::StoreTooLarge { verb: StoreVerb::Set, key: &b"k"[..], noreply: false };
@@ -235,7 +235,7 @@ fn the_item_size_limit_has_two_sides() {
         assert_eq!(at(value_len, flags), Parsed::Request { request, consumed });
     }
     let no_cas = Limits { cas: false, ..LIMITS };
-    assert!(matches!(parse(b"set k 0 0 1048524\r\n", no_cas), Parsed::NeedMore { .. }));
+    assert!(matches!(parse(b"set k 0 0 1048524\r\n", no_cas), Parsed::NeedBlock(_)));
     assert!(matches!(parse(b"set k 0 0 1048525\r\n", no_cas), Parsed::Request { .. }));
 }
 
@@ -346,6 +346,7 @@ proptest! {
         match parse(&input, LIMITS) {
             Parsed::Request { consumed, .. } | Parsed::Refused { consumed, .. } => prop_assert!(consumed > 0),
             Parsed::NeedMore { len_min } => prop_assert!(len_min > input.len()),
+            Parsed::NeedBlock(line) => prop_assert!(line.request_len() > input.len()),
         }
     }
 
@@ -356,7 +357,9 @@ proptest! {
         let consumed = match parse(&input, LIMITS) {
             Parsed::Request { request: Request::Retrieve(_), .. } => memchr(b'\n', &input).expect("a line") + 1,
             // Known from the head alone: there is nothing to wait for behind it.
-            Parsed::Request { request: Request::StoreTooLarge { .. }, .. } | Parsed::NeedMore { .. } => return Ok(()),
+            Parsed::Request { request: Request::StoreTooLarge { .. }, .. }
+            | Parsed::NeedMore { .. }
+            | Parsed::NeedBlock(_) => return Ok(()),
             Parsed::Refused { consumed, reply, .. } if reply != Some(Reject::BadDataChunk) => {
                 consumed.min(memchr(b'\n', &input).expect("a line") + 1)
             }
@@ -365,6 +368,10 @@ proptest! {
         for cut in 0..consumed {
             match parse(&input[..cut], LIMITS) {
                 Parsed::NeedMore { len_min } => prop_assert!(cut < len_min && len_min <= consumed),
+                Parsed::NeedBlock(line) => {
+                    prop_assert_eq!(line.request_len(), consumed);
+                    prop_assert!(line.line_len <= cut);
+                }
                 other => prop_assert!(false, "cut at {}: {:?}", cut, other),
             }
         }

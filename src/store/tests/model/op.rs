@@ -54,6 +54,14 @@ pub(super) enum Op {
     Borrow(u16),
     /// One of those has sent it.
     Return(u8),
+    /// A client begins to send a value, of which so many percent come.
+    Begin {
+        key: u16,
+        len: Len,
+        percent: usize,
+    },
+    /// One of those is gone.
+    Vanish(u8),
     Wait(u16),
     Maintain,
 }
@@ -75,6 +83,7 @@ pub(super) fn any_len() -> impl Strategy<Value = Len> {
 
 pub(super) fn op(key_count: u16, len: BoxedStrategy<Len>) -> impl Strategy<Value = Op> {
     let key = 0..key_count;
+    let begun_len = len.clone();
     let exptime = prop_oneof![Just(0), Just(-1), 1..4_i32, 20..60_i32];
     let flags = prop_oneof![Just(0), any::<u32>()];
     let mode = proptest::sample::select(vec![
@@ -101,6 +110,9 @@ pub(super) fn op(key_count: u16, len: BoxedStrategy<Len>) -> impl Strategy<Value
         1 => (-1..3_i32).prop_map(Op::Flush),
         2 => key.prop_map(Op::Borrow),
         1 => any::<u8>().prop_map(Op::Return),
+        1 => (0..key_count, begun_len, 0..100_usize)
+            .prop_map(|(key, len, percent)| Op::Begin { key, len, percent }),
+        1 => any::<u8>().prop_map(Op::Vanish),
         2 => prop_oneof![0..1500_u16, 20_000..30_000_u16].prop_map(Op::Wait),
         1 => Just(Op::Maintain),
     ]

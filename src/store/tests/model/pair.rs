@@ -51,6 +51,8 @@ pub(super) struct Pair {
     version: u8,
     /// What is lent, and the bytes that it had then.
     loans: Vec<(Loan, Vec<u8>)>,
+    /// What clients have begun to send.
+    uploads: Vec<Upload>,
 }
 
 impl Pair {
@@ -70,6 +72,7 @@ impl Pair {
             last_unique: 0,
             version: 0,
             loans: Vec::new(),
+            uploads: Vec::new(),
         }
     }
 
@@ -199,6 +202,25 @@ impl Pair {
                     self.end_loan(usize::from(index) % self.loans.len())?;
                 }
             }
+            Op::Begin { key, len, percent } => {
+                let value = self.value(len.resolve(segment_len));
+                self.look(key)?;
+                let key = key_of(key);
+                let write = write(&self.store, StoreMode::Set, &key, b"");
+                if let Some(mut upload) = self.store.begin_upload(&write, value.len(), self.now) {
+                    let part = &value[..upload.left_len() * percent / 100];
+                    if self.receive(&mut upload, write.key, part) {
+                        self.uploads.push(upload);
+                    }
+                }
+                prop_assert!(self.uploading_len() <= self.config.limit_bytes / 4);
+                self.settle(0..=0, value.len())?;
+            }
+            Op::Vanish(index) => {
+                if !self.uploads.is_empty() {
+                    self.uploads.swap_remove(usize::from(index) % self.uploads.len());
+                }
+            }
             Op::Maintain => {
                 self.store.maintain(self.now);
                 self.settle(0..=0, 0)?;
@@ -228,6 +250,44 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    /// Receives bytes, some at a time; false where there is no memory.
+    fn receive(&self, upload: &mut Upload, key: Key<'_>, bytes: &[u8]) -> bool {
+        for bytes in bytes.chunks(5000) {
+            if !self.store.grow_upload(upload, key, bytes.len(), self.now) {
+                return false;
+            }
+            let mut rest = bytes;
+            for piece in upload.room() {
+                let (part, behind) = rest.split_at(rest.len().min(piece.len()));
+                piece[..part.len()].copy_from_slice(part);
+                rest = behind;
+            }
+            upload.advance(bytes.len());
+        }
+        true
+    }
+
+    /// A storage command, of which the value comes in pieces where it may.
+    fn store(&self, write: &Write<'_>) -> Stored {
+        let in_pieces = self.version.is_multiple_of(2);
+        let begun = in_pieces.then(|| self.store.begin_upload(write, write.value.len(), self.now));
+        let Some(mut upload) = begun.flatten() else {
+            return self.store.store(write, self.now);
+        };
+        let (front, rest) = write.value.split_at(upload.left_len());
+        let write = Write { value: rest, ..*write };
+        if self.receive(&mut upload, write.key, front) {
+            self.store.finish_upload(upload, &write, self.now)
+        } else {
+            drop(upload);
+            self.store.refuse(&write, self.now)
+        }
+    }
+
+    fn uploading_len(&self) -> u64 {
+        self.store.pool.charge(self.store.pool.uploading_count())
     }
 
     fn borrow(&mut self, number: u16) -> Result<(), TestCaseError> {
@@ -260,7 +320,8 @@ impl Pair {
         while !self.loans.is_empty() {
             self.end_loan(0)?;
         }
-        prop_assert_eq!(self.store.pool.lent_count(), 0);
+        self.uploads.clear();
+        prop_assert_eq!(self.store.pool.lent_count() + self.store.pool.uploading_count(), 0);
         Ok(())
     }
 
@@ -335,7 +396,7 @@ impl Pair {
         let present = self.look(number)?;
         let key = key_of(number);
         let key = self.store.key(&key);
-        let outcome = self.store.store(&Write { mode, key, flags, deadline, value }, self.now);
+        let outcome = self.store(&Write { mode, key, flags, deadline, value });
         let old = self.model.get(&number).cloned();
         let new = Known { value: value.to_vec(), flags, deadline, cas_unique: 0 };
         let joined = |parts: [&[u8]; 2], old: &Known| Known { value: parts.concat(), ..*old };
@@ -393,7 +454,8 @@ impl Pair {
     /// A store that refused to take so many bytes is full, or they are too many for it.
     fn check_refusal(&self, len: usize) -> Result<(), TestCaseError> {
         let StoreConfig { limit_bytes, evictions, .. } = self.config;
-        let room = limit_bytes.saturating_sub(fixed_len(&self.config) + self.lent_len());
+        let room = limit_bytes
+            .saturating_sub(fixed_len(&self.config) + self.lent_len() + self.uploading_len());
         let is_large = len as u64 * 2 > room;
         prop_assert!(
             is_large || (!evictions && self.is_full(&self.before, len)),
