@@ -58,6 +58,10 @@ impl Incoming {
         let Parsed::NeedBlock(line) = larder_protocol::parse(input, cx.instance.limits) else {
             return Beginning::Refused;
         };
+        // What has come may be only looked at then, and is kept nowhere yet.
+        if !cx.instance.clients.budget.has_room() {
+            return Beginning::Refused;
+        }
         let begun_len = line.line_len + line.value_len.min(BEGUN_LEN_MIN);
         if input.len() < begun_len {
             return Beginning::TooEarly(begun_len);
