@@ -136,7 +136,8 @@ pub fn run(
     let mut threads = Vec::new();
     for index in 0..instance.config.threads {
         let event_loop = event_loop()?;
-        workers.push(Worker { event_loop: event_loop.handle().clone(), open: AtomicUsize::new(0) });
+        let handle = event_loop.handle().clone();
+        workers.push(Arc::new(Worker { event_loop: handle, open: AtomicUsize::new(0) }));
         let mut phase = instance.phase.subscribe();
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         threads.push(thread.spawn(move || {
@@ -147,7 +148,7 @@ pub fn run(
     threads.push(spawn_maintenance(instance)?);
     let relieved = Arc::clone(instance);
     acceptor.spawn(async move { relief::relieve(&relieved).await });
-    let workers: Arc<[Worker]> = workers.into();
+    let workers: Arc<[Arc<Worker>]> = workers.into();
     let outcome = acceptor.block_on(accept_all(
         instance,
         listeners,
@@ -190,7 +191,7 @@ pub fn event_loop() -> io::Result<Runtime> {
 async fn accept_all(
     instance: &Arc<Instance>,
     listeners: Vec<std::net::TcpListener>,
-    workers: Arc<[Worker]>,
+    workers: Arc<[Arc<Worker>]>,
     manager: &Manager,
     stop_asked: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -225,7 +226,7 @@ async fn accept_all(
 }
 
 /// Waits until all that is on its way is answered, for as long as the configuration says, or until `stop_asked` ends.
-async fn drain(instance: &Instance, workers: &[Worker], stop_asked: impl Future<Output = ()>) {
+async fn drain(instance: &Instance, workers: &[Arc<Worker>], stop_asked: impl Future<Output = ()>) {
     let limit = Duration::from_secs(u64::from(instance.config.drain_timeout_s));
     if limit.is_zero() {
         return;
@@ -270,7 +271,7 @@ struct Acceptor {
     limit: Arc<Semaphore>,
     /// One permit for each refused connection that is told why.
     refused: Arc<Semaphore>,
-    workers: Arc<[Worker]>,
+    workers: Arc<[Arc<Worker>]>,
 }
 
 impl Acceptor {
@@ -371,7 +372,7 @@ impl Acceptor {
         let open = |index: &usize| self.workers[*index].open.load(Relaxed);
         self.instance.acceptor_counters().total_connections.increment();
         let index = (0..self.workers.len()).min_by_key(open).expect("there is a worker");
-        let seat = Seat::take(Arc::clone(&self.workers), index);
+        let seat = Seat::take(Arc::clone(&self.workers[index]));
         let mut connection = match self.hand_over(stream, addr, index) {
             Ok(connection) => connection,
             Err(error) => return tracing::debug!("cannot hand over a connection: {error}"),
@@ -421,20 +422,17 @@ impl Acceptor {
 
 /// A connection's place with its worker.
 #[derive(Debug)]
-struct Seat {
-    workers: Arc<[Worker]>,
-    index: usize,
-}
+struct Seat(Arc<Worker>);
 
 impl Seat {
-    fn take(workers: Arc<[Worker]>, index: usize) -> Self {
-        workers[index].open.fetch_add(1, Relaxed);
-        Self { workers, index }
+    fn take(worker: Arc<Worker>) -> Self {
+        worker.open.fetch_add(1, Relaxed);
+        Self(worker)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.workers[self.index].open.fetch_sub(1, Relaxed);
+        self.0.open.fetch_sub(1, Relaxed);
     }
 }

@@ -18,9 +18,9 @@ pub const REPLY_LEN_MAX: usize = 64 * 1024;
 /// The first byte of every binary request, and of no text command.
 const BINARY_MAGIC: u8 = 0x80;
 /// So many things at most are parsed before the first of them is carried out:
-const TASK_COUNT_MAX: usize = 64;
+const TASK_COUNT_MAX: u8 = 64;
 /// So many at least.
-const TASK_COUNT_MIN: usize = 2;
+const TASK_COUNT_MIN: u8 = 2;
 /// A request that is longer than this, in bytes, may be one whose value is received as it comes.
 const LARGE_LEN_MIN: usize = 4096;
 /// With fewer keys, asking the memory in advance takes longer than waiting for it.
@@ -35,10 +35,10 @@ pub struct Session {
     /// Nothing has come yet.
     fresh: bool,
     /// So far the lines of the input are logged. Some may be parsed again, when replies had to be sent before them.
-    logged_len: usize,
+    logged_len: u32,
     /// So many things are parsed before the first of them is carried out: few after replies had to be sent in between,
     /// since what follows is parsed again then.
-    task_count_max: usize,
+    task_count_max: u8,
     /// The request whose value is received at the moment. The next one stands behind it.
     incoming: Option<Box<Incoming>>,
     /// Whether the last request had a value that was received like that.
@@ -162,7 +162,7 @@ impl Session {
             group.begin(consumed);
             self.look_ahead(cx, input, &mut group, &mut requests_left);
             let (done, next) = self.carry_out(cx, &group, out);
-            self.logged_len = group.end;
+            self.logged_len = in_u32(group.end);
             consumed = done;
             match next {
                 Some(Next::Read { len_min }) if len_min > LARGE_LEN_MIN => {
@@ -179,7 +179,7 @@ impl Session {
         if next == Next::Yield {
             cx.counters.conn_yields.increment();
         }
-        self.logged_len = self.logged_len.saturating_sub(consumed);
+        self.logged_len = self.logged_len.saturating_sub(in_u32(consumed));
         Progress { consumed, next }
     }
 
@@ -232,9 +232,12 @@ impl Session {
         group: &mut Group<'a>,
         requests_left: &mut u32,
     ) {
-        let mut keys = ArrayVec::<_, TASK_COUNT_MAX>::new();
+        let mut keys = ArrayVec::<_, { TASK_COUNT_MAX as usize }>::new();
         let mut is_complete = false;
-        while group.next.is_none() && !is_complete && group.tasks.len() < self.task_count_max {
+        while group.next.is_none()
+            && !is_complete
+            && group.tasks.len() < usize::from(self.task_count_max)
+        {
             let rest = &input[group.end..];
             let (start, position) = (group.end, self.position);
             let step = match position {
@@ -247,7 +250,9 @@ impl Session {
                 Position::Request => {
                     *requests_left = requests_left.saturating_sub(1);
                     let step = self.next_request(cx, rest);
-                    if start >= self.logged_len && (step.consumed > 0 || step.todo.is_some()) {
+                    if start >= self.logged_len as usize
+                        && (step.consumed > 0 || step.todo.is_some())
+                    {
                         log_request(rest);
                     }
                     step
@@ -396,6 +401,11 @@ impl Session {
     }
 }
 
+/// A length in the input, in a field of a session, of which there may be many. Past 4 GiB, lines are logged twice.
+fn in_u32(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
 /// What is to be done for a client, in the order in which it asked.
 #[derive(Debug, Clone, Copy)]
 enum Todo<'a> {
@@ -429,7 +439,7 @@ struct Task<'a> {
 /// What is carried out together.
 #[derive(Debug)]
 struct Group<'a> {
-    tasks: ArrayVec<Task<'a>, TASK_COUNT_MAX>,
+    tasks: ArrayVec<Task<'a>, { TASK_COUNT_MAX as usize }>,
     /// How far the input is parsed.
     end: usize,
     /// What must happen when all is carried out.
