@@ -278,7 +278,7 @@ fn gat_leaves_its_keys() {
     assert_eq!((retrieve.verb(), retrieve.touch()), (RetrieveVerb::Gats, Some(-5)));
     assert_eq!(
         retrieve.next_key(&line[consumed..]),
-        NextKey::Key { key: b"a", is_last: true, consumed: 4 }
+        NextKey::Key { key: b"a", is_last: false, consumed: 4 }
     );
 }
 
