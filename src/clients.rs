@@ -176,7 +176,8 @@ impl Clients {
 
     /// Whether there may be no more connections from an address. They enter from one thread only.
     pub fn is_full(&self, ip: IpAddr) -> bool {
-        self.per_ip_max > 0 && self.by_ip.get(&ip).is_some_and(|count| *count >= self.per_ip_max)
+        self.per_ip_max > 0
+            && self.by_ip.get(&ip.to_canonical()).is_some_and(|count| *count >= self.per_ip_max)
     }
 
     /// Enters a connection; it leaves when the guard is dropped.
@@ -184,7 +185,8 @@ impl Clients {
         let client = Arc::new(Client {
             fd,
             port: addr.port(),
-            ip: addr.ip(),
+            // One address, whichever kind of socket it came to.
+            ip: addr.ip().to_canonical(),
             state: AtomicU8::new(State::Read as u8),
             is_heavy: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
@@ -194,7 +196,7 @@ impl Clients {
         });
         self.by_fd.insert(ByFd(Arc::clone(&client)));
         if self.per_ip_max > 0 {
-            *self.by_ip.entry(addr.ip()).or_default() += 1;
+            *self.by_ip.entry(client.ip).or_default() += 1;
         }
         Guest { clients: Arc::clone(self), client }
     }
@@ -220,16 +222,20 @@ impl Clients {
             if closed.bytes >= to_free {
                 break;
             }
-            self.close(fd, &mut closed);
+            self.close(fd, since_ms, &mut closed);
         }
         closed
     }
 
     /// Ends a connection as its client could: by what its task reads, or cannot write.
-    fn close(&self, fd: RawFd, closed: &mut Closed) {
+    fn close(&self, fd: RawFd, since_ms: u64, closed: &mut Closed) {
         // While the row is locked it stays, and with it the number of the socket.
         let Some(row) = self.by_fd.get(&fd) else { return };
         let client = &row.0;
+        // Another may have the number now, or it has got on.
+        if client.held_bytes() == 0 || client.last_cmd_ms() > since_ms {
+            return;
+        }
         let (is_writing, is_closing) = (client.response_bytes() > 0, client.is_closing());
         client.is_closing.store(true, Relaxed);
         // Who is not amid a reply can still be told why.

@@ -130,9 +130,10 @@ impl Connection {
         self.guest.addr()
     }
 
-    /// Says that serving it panicked.
+    /// Says that serving it panicked, and gives back what its replies were lent.
     pub fn count_panic(&self) {
         self.counters().conn_panics.increment();
+        BUFFERS.with_borrow_mut(|buffers| buffers.out.clear());
     }
 
     fn counters(&self) -> &Counters {
@@ -217,7 +218,9 @@ impl Connection {
             let (consumed, turn) =
                 if come.len() < self.len_min { (0, Turn::On) } else { self.answer(cx, come, out)? };
             let is_kept = if is_peeked {
-                let taken_len = self.keep_peeked(&come[consumed..], consumed, len);
+                let Some(taken_len) = self.keep_peeked(&come[consumed..], consumed, len) else {
+                    return Poll::Ready(Ok(self.refuse_input()));
+                };
                 take_peeked(&self.stream, &mut input[..taken_len])?;
                 self.counters().bytes_read.add(taken_len as u64);
                 taken_len == len
@@ -226,6 +229,10 @@ impl Connection {
             };
             if !is_kept && !is_peeked {
                 return Poll::Ready(Ok(self.refuse_input()));
+            }
+            // What it could not keep is still there to be looked at, and hides that there is no more.
+            if !is_kept && turn == Turn::On && self.guest.is_closing() {
+                return Poll::Ready(Ok(self.end()));
             }
             let is_idle = self.input.is_empty() && !self.session.has_incoming();
             let is_done = turn == Turn::On && is_kept && is_idle && self.unsent.is_none();
@@ -243,7 +250,7 @@ impl Connection {
         is_short: bool,
     ) -> Poll<io::Result<(usize, usize, bool)>> {
         if let Some(incoming) = self.session.receiving() {
-            let behind = if is_short { &mut [] } else { input };
+            let behind = if is_short { &mut [] } else { &mut input[..SHORT_READ_LEN] };
             return incoming.poll_read(&self.stream, cx, behind);
         }
         let len_max = if self.session.expects_large() { SHORT_READ_LEN } else { READ_LEN };
@@ -282,12 +289,13 @@ impl Connection {
         // What a connection that failed could not send is for nobody else.
         out.clear();
         out.text.extend_from_slice(&std::mem::take(&mut self.held));
-        let (mut consumed, mut sent_len) = (0, 0);
+        let (mut consumed, mut partial_len, mut sent_len) = (0, 0, 0);
         let turn = loop {
             let instance = &*self.instance;
             let context = Context { instance, counters: &instance.counters[self.worker], now };
             let progress = self.session.run(&context, &input[consumed..], out);
             consumed += progress.consumed;
+            partial_len += progress.partial_len;
             let next = progress.next;
             self.len_min = if let Next::Read { len_min } = next { len_min } else { 0 };
             if next == Next::Yield && out.len() <= HELD_LEN_MAX && out.is_text() {
@@ -309,7 +317,7 @@ impl Connection {
         if self.unsent.is_none() {
             self.hold_replies(self.held.len())?;
         }
-        if consumed > 0 && !self.session.has_incoming() {
+        if consumed > partial_len {
             self.guest.touch(now.ms);
         }
         if out.text.capacity() > SMALL_OUT_LEN {
@@ -385,15 +393,16 @@ impl Connection {
         is_held
     }
 
-    /// The same, of what was looked at behind the input; how much of these `len` bytes is done with.
-    fn keep_peeked(&mut self, rest: &[u8], consumed: usize, len: usize) -> usize {
+    /// The same, of what was looked at behind the input; how much of these `len` bytes is done with. `None` where there
+    /// is no memory even for what was kept before.
+    fn keep_peeked(&mut self, rest: &[u8], consumed: usize, len: usize) -> Option<usize> {
         if self.keep(rest) {
-            return len;
+            return Some(len);
         }
         let of_input = consumed.min(self.input.len());
         self.input = self.input.split_off(of_input);
-        self.guest.hold_input(self.input.len() + self.session.held_len());
-        consumed - of_input
+        let is_held = self.guest.hold_input(self.input.len() + self.session.held_len());
+        is_held.then_some(consumed - of_input)
     }
 
     /// What came is never answered, since there is no memory for it.
@@ -460,8 +469,11 @@ impl Connection {
     /// Tells the client that there is no memory for its request.
     async fn refuse(&mut self) -> io::Result<()> {
         tracing::debug!(client = %self.guest.addr(), "closing: no memory for its request");
-        // Where the client takes nothing, it hears nothing.
-        let _ = self.stream.try_write(Reject::OutOfMemoryReading.line());
+        // Where the client takes nothing, it hears nothing, and nothing out of turn.
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() || self.stream.try_write(&held).is_ok_and(|len| len == held.len()) {
+            let _ = self.stream.try_write(Reject::OutOfMemoryReading.line());
+        }
         linger(&mut self.stream).await
     }
 }

@@ -39,7 +39,9 @@ pub fn log_panics() {
             default(info);
         }
         let place = info.location().map(ToString::to_string);
-        if IS_CAUGHT.get() {
+        // A second one, while the first one is on its way, ends the process.
+        let before = PLACE.take();
+        if IS_CAUGHT.get() && before.is_none() {
             PLACE.set(place);
         } else {
             tracing::error!("panicked: {}", Panic { message: message(info.payload()), place });

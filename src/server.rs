@@ -398,6 +398,8 @@ impl Acceptor {
                     tracing::error!(client = %connection.addr(), "closed: serving it panicked: {panic}");
                 }
             }
+            // Its seat is free when its socket is.
+            drop(connection);
             drop((permit, seat));
         });
     }

@@ -23,6 +23,10 @@ const TELL_TIME_MAX: Duration = Duration::from_secs(1);
 ///
 /// The error is one sentence that names the file descriptor.
 pub fn listeners() -> Result<Vec<TcpListener>, String> {
+    // As the protocol has it: without a process they are nobody's.
+    if std::env::var_os("LISTEN_PID").is_none_or(|pid| pid.is_empty()) {
+        return Ok(Vec::new());
+    }
     let mut handed_over = ListenFd::from_env();
     let mut listeners = Vec::new();
     for index in 0..handed_over.len() {

@@ -64,6 +64,8 @@ enum Position {
 pub struct Progress {
     /// Bytes of the input that are done with.
     pub consumed: usize,
+    /// Of these, bytes of a value that has not come whole: nobody has asked for anything with them.
+    pub partial_len: usize,
     /// What must happen now.
     pub next: Next,
 }
@@ -136,11 +138,11 @@ impl Session {
     pub fn run(&mut self, cx: &Context<'_>, input: &[u8], out: &mut Replies) -> Progress {
         if self.fresh && input.first() == Some(&BINARY_MAGIC) {
             tracing::debug!("closing: the client speaks the binary protocol, which is not offered");
-            return Progress { consumed: 0, next: Next::Close };
+            return Progress { consumed: 0, partial_len: 0, next: Next::Close };
         }
         self.fresh &= input.is_empty();
         self.expects_large = false;
-        let mut consumed = 0;
+        let (mut consumed, mut partial_len) = (0, 0);
         let mut requests_left = cx.instance.config.requests_per_event;
         let mut group = Group { tasks: ArrayVec::new(), end: 0, next: None };
         let next = loop {
@@ -151,7 +153,10 @@ impl Session {
                 let (len, next) = self.receive(cx, &input[consumed..], out);
                 consumed += len;
                 match next {
-                    Some(next) => break next,
+                    Some(next) => {
+                        partial_len = len;
+                        break next;
+                    }
                     None => continue,
                 }
             }
@@ -180,7 +185,7 @@ impl Session {
             cx.counters.conn_yields.increment();
         }
         self.logged_len = self.logged_len.saturating_sub(in_u32(consumed));
-        Progress { consumed, next }
+        Progress { consumed, partial_len, next }
     }
 
     /// Begins to receive the value of a storage command that has not come whole, where the store lets it; how much of

@@ -4,6 +4,8 @@
 //! pages is much of what a get in a burst waits for: with huge ones it costs 6 % less at a million items, and more above
 //! (`cargo bench --bench store`); memory that is touched for the first time costs a quarter.
 //!
+//! The last page that is touched brings all of its block, so the process may have 2 MiB that are not charged for yet.
+//!
 //! Unsafe because a part of a mapping cannot be given back otherwise.
 #![expect(unsafe_code, reason = "there is no safe way to unmap a part of a mapping")]
 
@@ -14,22 +16,35 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// The length of a huge page, and its alignment, in bytes.
-const BLOCK_LEN: usize = 2 << 20;
+pub(super) const BLOCK_LEN: usize = 2 << 20;
 
 /// Mapped memory, zeros at first, which goes back to the system when it is dropped.
 ///
 /// INVARIANT: nothing else refers to these bytes, or will unmap their mapping.
-#[derive(Debug, Default)]
-pub(super) struct Piece(&'static mut [u8]);
+#[derive(Debug)]
+pub(super) struct Piece(NonNull<[u8]>);
+
+// SAFETY: bytes, which nothing else refers to.
+unsafe impl Send for Piece {}
+// SAFETY: bytes, which only change through a reference that excludes others.
+unsafe impl Sync for Piece {}
 
 impl Piece {
     /// A block, or less where that is too long; `None` where the system has no memory for it.
     pub(super) fn block(len_max: usize) -> Option<Self> {
-        if len_max < BLOCK_LEN {
-            return MmapMut::map_anon(len_max).ok().map(Self::of);
+        let mut map = MmapMut::map_anon(len_max.min(BLOCK_LEN)).ok()?;
+        if map.len() < BLOCK_LEN {
+            return Some(Self::of(map));
         }
-        let map = MmapMut::map_anon(2 * BLOCK_LEN).ok()?;
-        let skip = map.as_ptr().align_offset(BLOCK_LEN);
+        let mut skip = map.as_ptr().align_offset(BLOCK_LEN);
+        // Blocks that are aligned follow one another; the first one may have to be cut out.
+        if skip > 0 {
+            skip = 0;
+            if let Ok(long) = MmapMut::map_anon(2 * BLOCK_LEN) {
+                skip = long.as_ptr().align_offset(BLOCK_LEN);
+                map = long;
+            }
+        }
         // A system without huge pages has others.
         let _ = map.advise_range(Advice::HugePage, skip, BLOCK_LEN);
         let mut rest = Self::of(map);
@@ -41,42 +56,51 @@ impl Piece {
     fn of(map: MmapMut) -> Self {
         // A few bytes stay behind, for each block.
         let map: &'static mut MmapMut = Box::leak(Box::new(map));
-        Self(map)
+        let bytes: &'static mut [u8] = map;
+        Self(NonNull::from(bytes))
     }
 
     /// Cuts off its front. What is no whole pages stays mapped for ever.
     pub(super) fn split_front(&mut self, len: usize) -> Self {
-        let (front, rest) = std::mem::take(&mut self.0).split_at_mut(len);
+        let (front, rest) = self.split_at_mut(len);
+        let (front, rest) = (NonNull::from(front), NonNull::from(rest));
         self.0 = rest;
         Self(front)
     }
 }
 
+impl Default for Piece {
+    fn default() -> Self {
+        Self(NonNull::from(&mut []))
+    }
+}
+
 impl Drop for Piece {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.0);
-        let len = bytes.len();
-        let address = NonNull::from(bytes);
+        let (address, len) = (self.0.cast(), self.0.len());
         if len == 0 || !is_whole_pages(address.addr().get(), len) {
             return;
         }
-        // SAFETY: these are whole pages of a mapping that was leaked, so nobody else unmaps them, and this was the only
-        // reference to what is in them.
+        // SAFETY: these are whole pages of a mapping that was leaked, so nobody else unmaps them, and nobody refers to what
+        // is in them.
         unsafe {
             // A process may have so many mappings, and a hole makes two of one: then the memory goes and the addresses
             // stay.
-            if munmap(address.cast(), len).is_err() {
-                let _ = madvise(address.cast(), len, MmapAdvise::MADV_DONTNEED);
+            if munmap(address, len).is_err() {
+                let _ = madvise(address, len, MmapAdvise::MADV_DONTNEED);
             }
         }
     }
 }
 
+/// The length of a page of the system, in bytes; `None` where it does not say.
+pub(super) fn page_len() -> Option<usize> {
+    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|len| len.try_into().ok())
+}
+
 /// Whether nothing else is in the pages of these bytes.
 fn is_whole_pages(address: usize, len: usize) -> bool {
-    let page_len =
-        sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|len| len.try_into().ok());
-    page_len
+    page_len()
         .is_some_and(|page_len| address.is_multiple_of(page_len) && len.is_multiple_of(page_len))
 }
 
@@ -85,14 +109,16 @@ impl Deref for Piece {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.0
+        // SAFETY: they are mapped as long as this is not dropped, and nobody has a reference to change them by.
+        unsafe { self.0.as_ref() }
     }
 }
 
 impl DerefMut for Piece {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.0
+        // SAFETY: they are mapped as long as this is not dropped, and nobody else has a reference to them.
+        unsafe { self.0.as_mut() }
     }
 }
 

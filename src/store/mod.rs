@@ -109,7 +109,9 @@ impl StoreConfig {
     /// What suits a limit: segments and shards that are small enough for the open ones not to matter.
     #[expect(clippy::missing_panics_doc, reason = "64 KiB fit into any usize")]
     pub fn for_limit(limit_bytes: u64, item_size: ItemSize) -> Self {
-        let segment_len = 1_u64 << (limit_bytes / 1536).clamp(4096, 65_536).ilog2();
+        // A segment goes back to the system in whole pages.
+        let page_len = block::page_len().map_or(4096, |len| len.clamp(4096, 65_536)) as u64;
+        let segment_len = 1_u64 << (limit_bytes / 1536).clamp(page_len, 65_536).ilog2();
         // Each shard has two open segments, a spare one, and one that is being given up.
         let shard_count = 1 << (limit_bytes / segment_len / 400).clamp(1, 16).ilog2();
         Self {

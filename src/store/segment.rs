@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: the pool's budget is charged for every segment that exists, wherever it is.
 
-use super::block::Piece;
+use super::block::{BLOCK_LEN, Piece};
 use super::budget::Budget;
 use super::lines::{Line, Lines};
 use memmap2::MmapMut;
@@ -183,7 +183,7 @@ impl Pool {
         if !self.budget.reserve(self.charge(1)) {
             return None;
         }
-        let bytes = self.ask_system(self.segment_len, || self.cut());
+        let bytes = self.cut();
         if bytes.is_none() {
             self.budget.release(self.charge(1));
         }
@@ -197,7 +197,7 @@ impl Pool {
             let more_count = (self.budget.limit() - self.budget.used()) / self.charge(1);
             let more_len = usize::try_from(more_count).unwrap_or(usize::MAX);
             let len_max = more_len.saturating_add(1).saturating_mul(self.segment_len);
-            *fresh = Piece::block(len_max)?;
+            *fresh = self.ask_system(len_max.min(BLOCK_LEN), || Piece::block(len_max))?;
         }
         Some(fresh.split_front(self.segment_len))
     }

@@ -113,7 +113,7 @@ fn sockets_that_are_handed_over_are_used_and_outlive_it() {
 fn sockets_for_another_process_are_let_alone() {
     let ours = listener();
     let addr = ours.local_addr().expect("ours");
-    for (count, pid) in [("1", "1"), ("0", "$$")] {
+    for (count, pid) in [("1", "1"), ("1", ""), ("0", "$$")] {
         let mut command = Command::new("/bin/sh");
         let script = format!(
             "export LISTEN_FDS={count} LISTEN_PID={pid}; exec \"$0\" -p -1 3<&0 0</dev/null"

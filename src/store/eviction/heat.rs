@@ -4,7 +4,8 @@
 //! are. That changes no count of misses on recorded requests (it stays within the 0.5 % by which they scatter), and a
 //! set costs half as much when all that is stored is read again and again.
 
-/// How many items of a sample the policy would keep, were there room: a moving average over some hundred.
+/// How many of the main log's items in a sample the policy would keep, were there room: a moving average over some
+/// hundred. What is new, and nobody knows yet, is in the small log.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Heat {
     kept: u32,
@@ -13,15 +14,14 @@ pub(in crate::store) struct Heat {
 
 /// All of them.
 const ALL: u32 = 1 << 24;
-/// So many are nearly all: new items, of which nobody knows yet, have a small log of a twentieth.
-const NEARLY_ALL: u32 = ALL / 100 * 94;
+/// So many are nearly all.
+const NEARLY_ALL: u32 = ALL / 100 * 97;
 /// The average is over about 2^this many items.
 const WINDOW_SHIFT: u32 = 7;
 
 impl Heat {
     /// Counts an item of the sample that the policy would keep, or not.
     pub(in crate::store) fn note(&mut self, is_kept: bool) {
-        self.sample_count += 1;
         if is_kept {
             self.kept += (ALL - self.kept) >> WINDOW_SHIFT;
         } else {
@@ -29,8 +29,9 @@ impl Heat {
         }
     }
 
-    /// Items that were counted.
-    pub(in crate::store) fn sample_count(&self) -> u64 {
+    /// The number of the next sample.
+    pub(in crate::store) fn next_sample(&mut self) -> u64 {
+        self.sample_count += 1;
         self.sample_count
     }
 

@@ -46,6 +46,11 @@ pub(super) trait Policy: std::fmt::Debug + Send {
     /// The log of a new key, and its mark; it is `known` where its eviction is remembered.
     fn enter(&self, known: bool, clock: u32) -> (LogName, u8);
 
+    /// Whether new keys pass through the small log, so that what nobody reads again takes nothing of the main one.
+    fn has_small_log(&self) -> bool {
+        false
+    }
+
     /// The mark of an item that was read.
     fn hit(&self, mark: u8, clock: u32) -> u8;
 

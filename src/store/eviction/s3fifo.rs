@@ -31,6 +31,10 @@ impl Policy for S3Fifo {
         (if known { LogName::Main } else { LogName::Small }, time(clock))
     }
 
+    fn has_small_log(&self) -> bool {
+        true
+    }
+
     fn hit(&self, mark: u8, clock: u32) -> u8 {
         let frequency = mark >> TIME_BITS;
         if time(clock).wrapping_sub(mark) & TIME_MASK < GAP || frequency == FREQUENCY_MAX {

@@ -205,20 +205,24 @@ impl Shard {
                 Some(number)
             })
         })?;
-        self.sample();
+        if self.policy.has_small_log() {
+            self.sample();
+        }
         Some(self.first_look(number))
     }
 
     /// Asks the policy about some items, wherever they are.
     fn sample(&mut self) {
         for _ in 0..SAMPLE_COUNT {
-            let random = self.hasher.hash_one(self.heat.sample_count());
-            let is_kept = self.index.any(random).is_some_and(|(location, mark)| {
-                let Segment { log, begun, .. } = *self.segment(self.place(location).segment);
+            let random = self.hasher.hash_one(self.heat.next_sample());
+            let Some((location, mark)) = self.index.any(random) else {
+                continue;
+            };
+            let Segment { log, begun, .. } = *self.segment(self.place(location).segment);
+            if log == LogName::Main {
                 let fate = self.policy.judge(Judged { log, begun, tries: 0 }, mark, self.clock);
-                matches!(fate, Fate::Keep { .. })
-            });
-            self.heat.note(is_kept);
+                self.heat.note(matches!(fate, Fate::Keep { .. }));
+            }
         }
     }
 
