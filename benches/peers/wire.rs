@@ -17,6 +17,7 @@ const KEY_LEN: usize = 20;
 pub(crate) const SET: u32 = 1 << 31;
 const BLANK_KEY: &str = "key:0000000000000000";
 /// To a get of a key that is not there.
+const REFUSED: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
 const MISS: &[u8] = b"END\r\n";
 /// As much of a wrong reply as an error shows.
 const SHOWN_LEN: usize = 80;
@@ -218,10 +219,15 @@ impl Replies {
                 taken += end.len();
                 self.value_left_len = None;
             } else if key & SET != 0 {
-                if !starts_with(rest, b"STORED\r\n", key)? {
+                // A memcached whose LRU threads do not keep up refuses some: counted as misses.
+                if rest.starts_with(REFUSED) {
+                    self.miss_count += 1;
+                    taken += REFUSED.len();
+                } else if REFUSED.starts_with(rest) || !starts_with(rest, b"STORED\r\n", key)? {
                     return Ok(taken);
+                } else {
+                    taken += b"STORED\r\n".len();
                 }
-                taken += b"STORED\r\n".len();
             } else {
                 let head = wire.head.with(digits(key));
                 if wire.misses_allowed && rest.starts_with(MISS) {
