@@ -14,7 +14,10 @@
 
 pub mod burst;
 mod incoming;
+mod linger;
 mod send;
+
+pub use linger::linger;
 
 use crate::clients::{Guest, State};
 use crate::command::Context;
@@ -22,7 +25,6 @@ use crate::instance::Instance;
 use crate::replies::{Replies, Unsent};
 use crate::stats::Counters;
 use burst::{Next, Session};
-use bytes::BytesMut;
 use larder_protocol::Reject;
 use send::poll_send;
 use std::cell::RefCell;
@@ -33,7 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 
 /// As much is read at once, in bytes. A longer request is read into memory of the connection.
@@ -52,11 +54,6 @@ const SMALL_OUT_LEN: usize = 2 << 20;
 const HELD_LEN_MAX: usize = 16 * 1024;
 /// Others have their turn when a client was sent so much, in bytes.
 const TURN_LEN_MAX: usize = 256 * 1024;
-/// How much is read, and for how long, from a client that was told that it is over.
-const LINGER_LEN_MAX: usize = 1 << 20;
-const LINGER_READ_LEN: usize = 16 * 1024;
-const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
-
 /// What the connections of a thread share: in use while one of them has its turn. What is in there in between is
 /// nobody's.
 #[derive(Debug)]
@@ -488,23 +485,4 @@ fn take_peeked(stream: &TcpStream, mut bytes: &mut [u8]) -> io::Result<()> {
         bytes = &mut bytes[len..];
     }
     Ok(())
-}
-
-/// Closes our side and waits a little for the client's: closing with unread bytes would take the last
-/// reply away from a client that is still sending.
-pub async fn linger(stream: &mut TcpStream) -> io::Result<()> {
-    stream.shutdown().await?;
-    let drain = async {
-        let mut scrap = BytesMut::with_capacity(LINGER_READ_LEN);
-        let mut drained_len = 0;
-        while drained_len < LINGER_LEN_MAX {
-            scrap.clear();
-            match stream.read_buf(&mut scrap).await? {
-                0 => break,
-                len => drained_len += len,
-            }
-        }
-        Ok(())
-    };
-    tokio::time::timeout(LINGER_TIME_MAX, drain).await.unwrap_or(Ok(()))
 }

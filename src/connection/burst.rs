@@ -5,7 +5,7 @@
 //! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call, and a few
 //! lines.
 
-use super::incoming::{Beginning, Incoming};
+use super::incoming::{BEGUN_LEN_MIN, Beginning, Incoming};
 use crate::command::{self, Context, Flow};
 use crate::replies::Replies;
 use crate::store::Key;
@@ -17,12 +17,10 @@ use memchr::memchr;
 pub const REPLY_LEN_MAX: usize = 64 * 1024;
 /// The first byte of every binary request, and of no text command.
 const BINARY_MAGIC: u8 = 0x80;
-/// So many things at most are parsed before the first of them is carried out:
+/// So many things at most are parsed before the first of them is carried out.
 const TASK_COUNT_MAX: u8 = 64;
 /// So many at least.
 const TASK_COUNT_MIN: u8 = 2;
-/// A request that is longer than this, in bytes, may be one whose value is received as it comes.
-const LARGE_LEN_MIN: usize = 4096;
 /// With fewer keys, asking the memory in advance takes longer than waiting for it.
 const PREFETCHED_MIN: usize = 2;
 /// As much of a request as a log line shows.
@@ -170,7 +168,7 @@ impl Session {
             self.logged_len = in_u32(group.end);
             consumed = done;
             match next {
-                Some(Next::Read { len_min }) if len_min > LARGE_LEN_MIN => {
+                Some(Next::Read { len_min }) if len_min > BEGUN_LEN_MIN => {
                     let (len, next) = self.begin(cx, &input[consumed..], len_min);
                     consumed += len;
                     if let Some(next) = next {

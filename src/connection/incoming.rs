@@ -12,7 +12,7 @@ use std::task::{self, Poll, ready};
 use tokio::net::TcpStream;
 
 /// So much of a block, or all, comes before any memory is taken for it, in bytes.
-const BEGUN_LEN_MIN: usize = 4096;
+pub(super) const BEGUN_LEN_MIN: usize = 4096;
 /// There is room for as much as has come, times this, and for one segment at least.
 const GROWTH: usize = 3;
 /// So many pieces at most are read into at once.
