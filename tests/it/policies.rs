@@ -17,6 +17,7 @@
 use crate::say_skipped;
 use larder::store::{Deadline, Eviction, ItemSize, Now, Store, StoreConfig, StoreMode, Write};
 use lru::LruCache;
+use std::array;
 use std::collections::{HashMap, VecDeque};
 use std::env;
 use std::fmt::Display;
@@ -32,6 +33,8 @@ const TOLERANCE_PERCENT: u64 = 2;
 /// As many requests fill the cache, and as many count: more take too long in a debug build. Of the recorded ones, two
 /// are longer: 5 and 12.7 million.
 const HALF_LEN: usize = 1_300_000;
+/// Of so many replays the one in the middle counts.
+const REPLAY_COUNT: usize = 5;
 /// So often is the store asked how much it holds.
 const SAMPLE_EVERY: usize = 4096;
 const NOW: Now = Now { ms: 1, unix_ms: 1_800_000_000_000 };
@@ -47,6 +50,7 @@ struct Workload {
 }
 
 /// What one policy made of the second half of a workload.
+#[derive(Clone, Copy)]
 struct Replay {
     misses: u64,
     /// What the items held cost, on average.
@@ -123,8 +127,16 @@ impl Workload {
         misses(counted)
     }
 
-    /// The store, sized and cut into shards as the server does it.
+    /// What most stores make of it. Each spreads the keys over its shards by a seed of its own, and where a cache is far
+    /// smaller than what is asked for in turn that alone moves the misses by 5 %.
     fn replay(&self, eviction: Eviction) -> Replay {
+        let mut replays: [_; REPLAY_COUNT] = array::from_fn(|_| self.replay_once(eviction));
+        replays.sort_unstable_by_key(|replay| replay.misses);
+        replays[REPLAY_COUNT / 2]
+    }
+
+    /// The store, sized and cut into shards as the server does it.
+    fn replay_once(&self, eviction: Eviction) -> Replay {
         let item_size = ItemSize { header_len: HEAD_LEN, flags_len: 4, max: 1 << 20 };
         let config = StoreConfig::for_limit(self.limit_bytes, item_size);
         let store = Store::new(&StoreConfig { eviction, ..config });
