@@ -22,6 +22,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// How it is set up: what is freed goes back to the system at once, and little is kept for each thread. It has few
+/// large things to hold, and no others; with its own defaults the process takes 1.5 MiB more.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "this is the name that jemalloc reads")]
+// SAFETY: a pointer to a C string that stays, as jemalloc's manual has it; no other symbol has this name.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8; 61] =
+    b"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0,lg_tcache_max:12\0";
+
 fn main() -> ExitCode {
     let outcome = match config::parse(std::env::args_os()) {
         Ok(Invocation::Print(text)) => writeln!(io::stdout(), "{}", text.trim_end())
