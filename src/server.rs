@@ -1,47 +1,35 @@
-//! Sockets and threads: binding, accepting within the connection limit, dealing to workers, stopping.
+//! Sockets and threads: binding, starting what accepts and what serves, stopping.
 //!
 //! A worker is a thread with an event loop of its own; a connection goes to the worker that has the
 //! fewest and stays there. The thread that calls [`run`] accepts; one more looks after the store.
-//!
-//! INVARIANT: never more than `-c` connections are served at a time.
 
+mod accept;
 mod relief;
 
 use crate::config::{Config, Listen, VERSION};
-use crate::connection::{Connection, linger};
 use crate::instance::{Instance, Phase};
-use crate::panics;
 use crate::systemd::Manager;
-use larder_protocol::Reject;
+use accept::{Acceptor, EXTRA_FDS, Worker};
 use socket2::{Domain, Socket, Type};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::AsRawFd;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::Poll;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-/// As many refused connections are given time to hear why.
-const REFUSED_COUNT_MAX: usize = 32;
-/// File descriptors for other things than connections and threads: refused connections, the standard streams, the
-/// log, signals.
-const OTHER_FDS: u64 = REFUSED_COUNT_MAX as u64 + 32;
+/// File descriptors for other things than connections and threads: connections beyond the limit, the standard streams,
+/// the log, signals.
+const OTHER_FDS: u64 = EXTRA_FDS + 32;
 /// What the event loop of a thread takes.
 const FDS_PER_THREAD: u64 = 4;
 /// How long the store is left to itself.
 const MAINTENANCE_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks at what is on its way, when it is to end.
 const DRAIN_PAUSE: Duration = Duration::from_millis(2);
-/// How long accepting rests after it failed, out of file descriptors for example.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// File descriptors kept for other things than connections.
 pub fn reserved_fds(threads: usize, listener_count: usize) -> u64 {
@@ -115,14 +103,6 @@ fn bind_one(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener>
     Ok(socket.into())
 }
 
-/// A thread that serves connections, as the acceptor sees it.
-#[derive(Debug)]
-struct Worker {
-    event_loop: Handle,
-    /// Connections that it serves now.
-    open: AtomicUsize,
-}
-
 /// Serves until the instance is told to stop, or `stop_asked` ends: then answers what is on its way, but only until
 /// that ends again. `acceptor` is the calling thread's.
 pub fn run(
@@ -137,7 +117,7 @@ pub fn run(
     for index in 0..instance.config.threads {
         let event_loop = event_loop()?;
         let handle = event_loop.handle().clone();
-        workers.push(Arc::new(Worker { event_loop: handle, open: AtomicUsize::new(0) }));
+        workers.push(Arc::new(Worker::new(handle)));
         let mut phase = instance.phase.subscribe();
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         threads.push(thread.spawn(move || {
@@ -149,13 +129,8 @@ pub fn run(
     let relieved = Arc::clone(instance);
     acceptor.spawn(async move { relief::relieve(&relieved).await });
     let workers: Arc<[Arc<Worker>]> = workers.into();
-    let outcome = acceptor.block_on(accept_all(
-        instance,
-        listeners,
-        Arc::clone(&workers),
-        manager,
-        stop_asked(),
-    ));
+    let outcome =
+        acceptor.block_on(accept_all(instance, listeners, &workers, manager, stop_asked()));
     instance.stop();
     manager.stopping();
     acceptor.block_on(drain(instance, &workers, stop_asked()));
@@ -191,21 +166,14 @@ pub fn event_loop() -> io::Result<Runtime> {
 async fn accept_all(
     instance: &Arc<Instance>,
     listeners: Vec<std::net::TcpListener>,
-    workers: Arc<[Arc<Worker>]>,
+    workers: &Arc<[Arc<Worker>]>,
     manager: &Manager,
     stop_asked: impl Future<Output = ()>,
 ) -> io::Result<()> {
     instance.acceptor_counters().total_connections.add(listeners.len() as u64);
     let listeners: io::Result<Vec<TcpListener>> =
         listeners.into_iter().map(TcpListener::from_std).collect();
-    let permits = usize::try_from(instance.config.max_connections).unwrap_or(usize::MAX);
-    let acceptor = Acceptor {
-        instance: Arc::clone(instance),
-        listeners: listeners?,
-        limit: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-        refused: Arc::new(Semaphore::new(REFUSED_COUNT_MAX)),
-        workers,
-    };
+    let acceptor = Acceptor::new(instance, listeners?, workers);
     let mut accepting = tokio::spawn(acceptor.run());
     announce(instance);
     manager.ready();
@@ -260,181 +228,4 @@ fn announce(instance: &Instance) {
         instance.config.memory_limit_bytes >> 20,
         instance.config.threads
     );
-}
-
-/// Accepts on all listeners.
-#[derive(Debug)]
-struct Acceptor {
-    instance: Arc<Instance>,
-    listeners: Vec<TcpListener>,
-    /// One permit for each connection that may be open.
-    limit: Arc<Semaphore>,
-    /// One permit for each refused connection that is told why.
-    refused: Arc<Semaphore>,
-    workers: Arc<[Arc<Worker>]>,
-}
-
-impl Acceptor {
-    async fn run(self) {
-        let mut failing_since = None;
-        // The listener that is asked first, in turn, so that a busy one does not shut out the others.
-        let mut first = 0;
-        loop {
-            let permit = if self.instance.config.maxconns_fast {
-                None
-            } else {
-                Some(self.wait_for_permit().await)
-            };
-            first = (first + 1) % self.listeners.len();
-            match self.accept(first).await {
-                Ok((stream, addr)) => {
-                    if let Some(since) = failing_since.take() {
-                        self.enable_accepting(since);
-                    }
-                    let permit = if self.instance.clients.is_full(addr.ip()) {
-                        None
-                    } else {
-                        permit.or_else(|| Arc::clone(&self.limit).try_acquire_owned().ok())
-                    };
-                    match permit {
-                        Some(permit) => self.deal(stream, addr, permit),
-                        None => self.reject(stream),
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    if failing_since.is_none() {
-                        tracing::warn!("cannot accept a connection, trying again: {error}");
-                        failing_since = Some(self.disable_accepting());
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// The next connection on any listener.
-    async fn accept(&self, first: usize) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|cx| {
-            let (before, from) = self.listeners.split_at(first);
-            let accepted = from.iter().chain(before).find_map(|listener| {
-                let accepted = listener.poll_accept(cx);
-                accepted.is_ready().then_some(accepted)
-            });
-            accepted.unwrap_or(Poll::Pending)
-        })
-        .await
-    }
-
-    /// Accepts nothing until a connection may be open.
-    async fn wait_for_permit(&self) -> OwnedSemaphorePermit {
-        if let Ok(permit) = Arc::clone(&self.limit).try_acquire_owned() {
-            return permit;
-        }
-        let since = self.disable_accepting();
-        let permit = Arc::clone(&self.limit).acquire_owned().await;
-        self.enable_accepting(since);
-        permit.expect("the semaphore is never closed")
-    }
-
-    /// Lets operators know that nothing is accepted from now on.
-    fn disable_accepting(&self) -> Instant {
-        self.instance.acceptor_counters().listen_disabled_num.increment();
-        self.instance.accepting.store(false, Relaxed);
-        Instant::now()
-    }
-
-    /// Lets operators know that connections are accepted again.
-    fn enable_accepting(&self, since: Instant) {
-        let waited_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.instance.acceptor_counters().time_in_listen_disabled_us.add(waited_us);
-        self.instance.accepting.store(true, Relaxed);
-    }
-
-    /// Says that there are too many, and waits a little until that is heard. In a flood, only closes.
-    fn reject(&self, mut stream: TcpStream) {
-        self.instance.acceptor_counters().rejected_connections.increment();
-        let line = Reject::TooManyConnections.line();
-        if let Err(error) = stream.try_write(line) {
-            return tracing::debug!("cannot tell a client that there are too many: {error}");
-        }
-        if let Ok(permit) = Arc::clone(&self.refused).try_acquire_owned() {
-            tokio::spawn(async move {
-                let _permit = permit;
-                // It is over either way.
-                let _ = linger(&mut stream).await;
-            });
-        }
-    }
-
-    /// Gives a connection to the worker that has the fewest.
-    fn deal(&self, stream: TcpStream, addr: SocketAddr, permit: OwnedSemaphorePermit) {
-        let open = |index: &usize| self.workers[*index].open.load(Relaxed);
-        self.instance.acceptor_counters().total_connections.increment();
-        let index = (0..self.workers.len()).min_by_key(open).expect("there is a worker");
-        let seat = Seat::take(Arc::clone(&self.workers[index]));
-        let mut connection = match self.hand_over(stream, addr, index) {
-            Ok(connection) => connection,
-            Err(error) => return tracing::debug!("cannot hand over a connection: {error}"),
-        };
-        tracing::debug!(client = %addr, "connected");
-        // What is moved into it is the memory of an idle connection.
-        self.workers[index].event_loop.spawn(async move {
-            let outcome = {
-                let mut serving = pin!(connection.serve());
-                poll_fn(move |cx| match panics::catch(|| serving.as_mut().poll(cx)) {
-                    Ok(poll) => poll.map(Ok),
-                    Err(panic) => Poll::Ready(Err(panic)),
-                })
-                .await
-            };
-            match outcome {
-                Ok(Ok(())) => tracing::debug!(client = %connection.addr(), "closed"),
-                Ok(Err(error)) => {
-                    tracing::debug!(client = %connection.addr(), "connection ended: {error}");
-                }
-                Err(panic) => {
-                    connection.count_panic();
-                    tracing::error!(client = %connection.addr(), "closed: serving it panicked: {panic}");
-                }
-            }
-            // Its seat is free when its socket is.
-            drop(connection);
-            drop((permit, seat));
-        });
-    }
-
-    /// A connection in the event loop of a worker.
-    fn hand_over(
-        &self,
-        stream: TcpStream,
-        addr: SocketAddr,
-        index: usize,
-    ) -> io::Result<Connection> {
-        let stream = stream.into_std()?;
-        stream.set_nodelay(true)?;
-        socket2::SockRef::from(&stream).set_keepalive(true)?;
-        let now = self.instance.clock.now();
-        let _context = self.workers[index].event_loop.enter();
-        let stream = TcpStream::from_std(stream)?;
-        let guest = self.instance.clients.enter(stream.as_raw_fd(), addr, now.ms);
-        Ok(Connection::new(Arc::clone(&self.instance), index, stream, guest))
-    }
-}
-
-/// A connection's place with its worker.
-#[derive(Debug)]
-struct Seat(Arc<Worker>);
-
-impl Seat {
-    fn take(worker: Arc<Worker>) -> Self {
-        worker.open.fetch_add(1, Relaxed);
-        Self(worker)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
-    }
 }

@@ -5,6 +5,8 @@ use crate::{larder, wait_until};
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
 
+const TOO_MANY: &str = "ERROR Too many open connections";
+
 #[test]
 fn over_the_limit_a_client_is_told_and_closed() {
     let server = larder(&["-c", "3"]);
@@ -13,7 +15,7 @@ fn over_the_limit_a_client_is_told_and_closed() {
         client.ask("version\r\n", "VERSION 1.6.45\r\n");
     }
     let mut fourth = Client::connect(&server);
-    assert_eq!(fourth.line(), "ERROR Too many open connections");
+    assert_eq!(fourth.line(), TOO_MANY);
     fourth.assert_closed();
     let stats = clients[0].stats();
     assert_eq!((&*stats["rejected_connections"], &*stats["curr_connections"]), ("1", "4"));
@@ -42,6 +44,83 @@ fn or_it_waits_until_another_leaves() {
     let stats = third.stats();
     assert_ne!(stats["listen_disabled_num"], "0");
     assert!(stats["time_in_listen_disabled_us"].parse::<u64>().expect("a number") > 0);
+}
+
+/// What comes of `stats`: served, or not.
+fn asks_for_stats(client: &mut Client) -> bool {
+    let first = client.line();
+    let is_served = first.starts_with("STAT ");
+    assert!(is_served || first == TOO_MANY, "{first}");
+    while is_served && client.line() != "END" {}
+    is_served
+}
+
+#[test]
+fn who_looks_at_the_counters_gets_in_when_it_is_full() {
+    let server = larder(&["-c", "1"]);
+    let mut first = Client::connect(&server);
+    first.ask("version\r\n", "VERSION 1.6.45\r\n");
+    let knock = |request: &str| {
+        let mut client = Client::connect(&server);
+        client.send(request);
+        client
+    };
+    let mut operators: Vec<Client> = (0..4)
+        .map(|_| {
+            let mut operator = knock("stats\r\n");
+            assert!(asks_for_stats(&mut operator));
+            operator
+        })
+        .collect();
+    assert!(!asks_for_stats(&mut knock("stats\r\n")), "the reserve is for so many");
+    drop(operators.pop());
+    wait_until("one has left", || asks_for_stats(&mut knock("stats settings\r\nstats\r\n")));
+    for other in ["stat\r\n", "statsX\r\n", "get stats\r\n", "\r\n", "version\r\nstats\r\n"] {
+        assert_eq!(knock(other).line(), TOO_MANY, "{other}");
+    }
+    // It stays for as long as it likes.
+    operators[0].ask("get a\r\nversion\r\n", "END\r\nVERSION 1.6.45\r\n");
+}
+
+#[test]
+fn those_that_say_nothing_keep_nobody_from_it() {
+    for waiting in ["maxconns_fast", "maxconns_per_ip=1,maxconns_fast"] {
+        let server = larder(&["-c", "1", "-o", waiting]);
+        let mut first = Client::connect(&server);
+        first.ask("version\r\n", "VERSION 1.6.45\r\n");
+        let mut silent: Vec<Client> = (0..100).map(|_| Client::connect(&server)).collect();
+        let mut operator = Client::connect(&server);
+        operator.send("stats\r\n");
+        assert!(asks_for_stats(&mut operator));
+        for client in &mut silent {
+            assert_eq!(client.line(), TOO_MANY);
+        }
+        assert_eq!(operator.stat("rejected_connections"), 100);
+    }
+}
+
+#[test]
+fn nor_do_those_that_wait() {
+    let server = larder(&["-c", "1", "-o", "no_maxconns_fast"]);
+    let mut first = Client::connect(&server);
+    first.ask("version\r\n", "VERSION 1.6.45\r\n");
+    let mut waiting: Vec<Client> = (0..20).map(|_| Client::connect(&server)).collect();
+    for client in &mut waiting[..10] {
+        client.send("version\r\n");
+    }
+    let mut operator = Client::connect(&server);
+    operator.send("stats\r\n");
+    assert!(asks_for_stats(&mut operator));
+    assert_eq!((operator.stat("rejected_connections"), operator.stat("accepting_conns")), (0, 0));
+    drop(first);
+    // In the order in which they came, each when the one before it has left.
+    for mut client in waiting {
+        assert!(operator.stat("curr_connections") <= 3);
+        client.ask("get a\r\nquit\r\n", "");
+        while client.line() != "END" {}
+    }
+    wait_until("nobody waits", || operator.stat("accepting_conns") == 1);
+    assert_eq!(operator.stat("listen_disabled_num"), 1);
 }
 
 #[test]
@@ -125,7 +204,7 @@ fn the_refused_hear_why_though_they_have_sent_something() {
     for _ in 0..50 {
         let mut refused = Client::connect(&server);
         refused.send("get a\r\n");
-        assert_eq!(refused.line(), "ERROR Too many open connections");
+        assert_eq!(refused.line(), TOO_MANY);
     }
 }
 
@@ -149,7 +228,8 @@ fn one_address_has_no_more_than_its_share() {
         }
         for refused_count in 1..=10 {
             let mut third = connect_from(&server, here);
-            assert_eq!(third.line(), "ERROR Too many open connections");
+            third.send("get a\r\n");
+            assert_eq!(third.line(), TOO_MANY);
             third.assert_closed();
             assert_eq!(clients[0].stat("rejected_connections"), refused_count);
         }
