@@ -9,7 +9,7 @@ use larder::connection::burst::{Next, Session};
 use larder::instance::Instance;
 use larder::log::Log;
 use larder::replies::Replies;
-use larder::store::{Deadline, ItemSize, Now, Store, StoreConfig, StoreMode, Write};
+use larder::store::{Cas, Deadline, ItemSize, Now, Store, StoreConfig, StoreMode, Write};
 use larder_protocol::{Limits, parse};
 use std::hint::black_box;
 
@@ -46,6 +46,7 @@ fn write<'a>(store: &Store, key: &'a str, value: &'a [u8]) -> Write<'a> {
         flags: 0,
         deadline: Deadline::NEVER,
         value,
+        cas: Cas::default(),
     }
 }
 

@@ -8,8 +8,8 @@ use arrayvec::ArrayVec;
 use clap::ValueEnum;
 use dashmap::DashMap;
 use larder::store::{
-    Deadline, Eviction, ItemSize, Key as StoreKey, Now, Store, StoreConfig, StoreMode, Stored,
-    Write,
+    Cas, Deadline, Deleted, Eviction, ItemSize, Key as StoreKey, Now, Store, StoreConfig,
+    StoreMode, Stored, Write,
 };
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache as QuickCache, DefaultLifecycle};
@@ -63,7 +63,14 @@ fn get(store: &Store, key: StoreKey<'_>, out: &mut Vec<u8>) -> bool {
 }
 
 fn set(store: &Store, key: StoreKey<'_>, value: &[u8]) {
-    let write = Write { mode: StoreMode::Set, key, flags: 0, deadline: Deadline::NEVER, value };
+    let write = Write {
+        mode: StoreMode::Set,
+        key,
+        flags: 0,
+        deadline: Deadline::NEVER,
+        value,
+        cas: Cas::default(),
+    };
     assert_eq!(store.store(&write, NOW), Stored::Stored);
 }
 
@@ -77,7 +84,7 @@ impl Cache for Store {
     }
 
     fn delete(&self, key: &[u8]) -> bool {
-        Store::delete(self, self.key(key), NOW)
+        Store::delete(self, self.key(key), None, NOW) == Deleted::Deleted
     }
 
     fn get_batch(&self, keys: &[Key], out: &mut Vec<u8>) -> usize {
@@ -92,7 +99,9 @@ impl Cache for Store {
 
     fn delete_batch(&self, keys: &[Key]) -> usize {
         let mut hits = 0;
-        in_groups(self, keys, |_, key| hits += usize::from(Store::delete(self, key, NOW)));
+        in_groups(self, keys, |_, key| {
+            hits += usize::from(Store::delete(self, key, None, NOW) == Deleted::Deleted);
+        });
         hits
     }
 }

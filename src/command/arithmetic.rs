@@ -1,7 +1,7 @@
 //! `incr` and `decr`.
 
 use super::{Context, answer};
-use crate::store::{Arithmetic, Delta, Key};
+use crate::store::{Arithmetic, Count, Delta, Key};
 use larder_protocol::response::write_number;
 use larder_protocol::{ArithmeticVerb, Reject, Reply};
 
@@ -13,27 +13,42 @@ pub(super) fn arithmetic(
     noreply: bool,
     out: &mut Vec<u8>,
 ) {
-    let counters = cx.counters;
-    let (delta, hits, misses) = match verb {
-        ArithmeticVerb::Incr => (Delta::Incr(delta), &counters.incr_hits, &counters.incr_misses),
-        ArithmeticVerb::Decr => (Delta::Decr(delta), &counters.decr_hits, &counters.decr_misses),
-    };
-    let store = &cx.instance.store;
-    match store.arithmetic(key, delta, cx.now) {
+    let line = match count(cx, key, delta_of(verb, delta)) {
         Arithmetic::Number(number) => {
-            hits.increment();
             if !noreply {
                 write_number(out, number);
             }
+            return;
         }
-        Arithmetic::Miss(_) => {
-            misses.increment();
-            answer(noreply, Ok(Reply::NotFound), out);
-        }
-        Arithmetic::NonNumeric => answer(noreply, Err(Reject::NonNumeric), out),
-        Arithmetic::NoMemory => {
-            counters.store_no_memory.increment();
-            answer(noreply, Err(Reject::OutOfMemoryArithmetic), out);
-        }
+        Arithmetic::Exists => Ok(Reply::Exists),
+        Arithmetic::Created | Arithmetic::Miss(_) => Ok(Reply::NotFound),
+        Arithmetic::NonNumeric => Err(Reject::NonNumeric),
+        Arithmetic::NoMemory => Err(Reject::OutOfMemoryArithmetic),
+    };
+    answer(noreply, line, out);
+}
+
+/// What a verb does with a number.
+pub(super) fn delta_of(verb: ArithmeticVerb, number: u64) -> Delta {
+    match verb {
+        ArithmeticVerb::Incr => Delta::Incr(number),
+        ArithmeticVerb::Decr => Delta::Decr(number),
     }
+}
+
+/// Counts, and counts that.
+pub(super) fn count(cx: &Context<'_>, key: Key<'_>, count: impl Into<Count>) -> Arithmetic {
+    let (count, counters) = (count.into(), cx.counters);
+    let (hits, misses) = match count.delta {
+        Delta::Incr(_) => (&counters.incr_hits, &counters.incr_misses),
+        Delta::Decr(_) => (&counters.decr_hits, &counters.decr_misses),
+    };
+    let outcome = cx.instance.store.arithmetic(key, count, cx.now);
+    match outcome {
+        Arithmetic::Number(_) => hits.increment(),
+        Arithmetic::Miss(_) => misses.increment(),
+        Arithmetic::NoMemory => counters.store_no_memory.increment(),
+        Arithmetic::Created | Arithmetic::Exists | Arithmetic::NonNumeric => {}
+    }
+    outcome
 }

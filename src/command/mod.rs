@@ -11,7 +11,7 @@ pub mod storage;
 
 use crate::instance::Instance;
 use crate::stats::Counters;
-use crate::store::{Key, Now};
+use crate::store::{Cas, Deleted, Key, Now};
 use larder_protocol::{Reject, Reply, Request};
 use storage::Terms;
 
@@ -44,15 +44,25 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, out: &mut Ve
     match request {
         Request::Retrieve(_) => {}
         Request::Store { verb, key, flags, exptime, value, noreply } => {
-            let line = storage::store(cx, Terms { verb, key, flags, exptime }, value);
-            answer(noreply, line, out);
+            let (exptime, cas) = (exptime.into(), Cas::default());
+            let stored = storage::store(cx, Terms { verb, key, flags, exptime, cas }, value);
+            answer(noreply, storage::line(stored), out);
         }
         Request::StoreTooLarge { verb, key, noreply } => {
-            answer(noreply, storage::too_large(cx, verb, key), out);
+            storage::too_large(cx, verb, key);
+            answer(noreply, Err(Reject::TooLarge), out);
         }
-        Request::Delete { key, noreply } => answer(noreply, Ok(delete::delete(cx, key)), out),
+        Request::Delete { key, noreply } => {
+            let reply = match delete::delete(cx, key, None) {
+                Deleted::Deleted => Reply::Deleted,
+                Deleted::Exists => Reply::Exists,
+                Deleted::NotFound => Reply::NotFound,
+            };
+            answer(noreply, Ok(reply), out);
+        }
         Request::Touch { key, exptime, noreply } => {
-            answer(noreply, Ok(retrieve::touch(cx, key, exptime)), out);
+            let is_there = retrieve::touch(cx, key, exptime);
+            answer(noreply, Ok(if is_there { Reply::Touched } else { Reply::NotFound }), out);
         }
         Request::Arithmetic { verb, key, delta, noreply } => {
             arithmetic::arithmetic(cx, verb, key, delta, noreply, out);

@@ -2,9 +2,9 @@
 
 use super::Context;
 use crate::replies::Replies;
-use crate::store::{Deadline, ItemView, Key, Miss};
+use crate::store::{Deadline, ItemView, Key, Miss, Value};
+use larder_protocol::Retrieve;
 use larder_protocol::response::write_value_line;
-use larder_protocol::{Reply, Retrieve};
 
 /// A value that has so many bytes in whole segments is lent by the store. Copying less than that costs less.
 const LENT_LEN_MIN: usize = 16 * 1024;
@@ -14,28 +14,52 @@ const LINES_LEN: usize = 64;
 /// Answers one key of a get: its `VALUE` where there is one, else nothing.
 pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: Key<'_>, out: &mut Replies) {
     let deadline = retrieve.touch().map(|exptime| Deadline::new(exptime, cx.now));
-    let store = &cx.instance.store;
-    let found = store.get(key, deadline, cx.now, |item| {
+    read(cx, key, deadline, |ItemView { value, flags, cas_unique }| {
+        let (len, head_len) = (value.len(), key.bytes().len() + LINES_LEN);
+        push_value(out, value, head_len, |out| {
+            write_value_line(out, retrieve.verb(), key.bytes(), flags, len, cas_unique);
+        });
+        out.text.extend_from_slice(b"\r\n");
+    });
+}
+
+/// Appends a value, and before it a `head` of so many bytes at most.
+#[inline]
+pub(super) fn push_value(
+    out: &mut Replies,
+    value: Value<'_>,
+    head_len: usize,
+    head: impl FnOnce(&mut Vec<u8>),
+) {
+    let loan = value.lend(LENT_LEN_MIN);
+    out.text.reserve(head_len + if loan.is_none() { value.len() } else { 0 });
+    head(&mut out.text);
+    if let Some(loan) = loan {
+        out.push(loan);
+        value.copy_rest_to(&mut out.text);
+    } else {
+        value.copy_to(&mut out.text);
+    }
+}
+
+/// Hands an item to `write`, with a new deadline where one is given, and counts that; whether there is one.
+#[inline]
+pub(super) fn read(
+    cx: &Context<'_>,
+    key: Key<'_>,
+    deadline: Option<Deadline>,
+    write: impl FnOnce(ItemView<'_>),
+) -> bool {
+    let found = cx.instance.store.get(key, deadline, cx.now, |item| {
         #[cfg(debug_assertions)]
         crate::panics::when_asked(key.bytes());
-        let ItemView { value, flags, cas_unique } = item;
-        let loan = value.lend(LENT_LEN_MIN);
-        let len = value.len();
-        out.text.reserve(key.bytes().len() + if loan.is_none() { len } else { 0 } + LINES_LEN);
-        write_value_line(&mut out.text, retrieve.verb(), key.bytes(), flags, len, cas_unique);
-        if let Some(loan) = loan {
-            out.push(loan);
-            value.copy_rest_to(&mut out.text);
-        } else {
-            value.copy_to(&mut out.text);
-        }
-        out.text.extend_from_slice(b"\r\n");
+        write(item);
     });
     cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
     let counters = cx.counters;
-    if retrieve.touch().is_some() {
+    if deadline.is_some() {
         count_touch(cx, found.is_ok());
-        return;
+        return found.is_ok();
     }
     counters.cmd_get.increment();
     match found {
@@ -49,14 +73,15 @@ pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: Key<'_>, out: &mut Replie
             }
         }
     }
+    found.is_ok()
 }
 
-pub(super) fn touch(cx: &Context<'_>, key: Key<'_>, exptime: i32) -> Reply {
+/// Gives an item a new deadline; whether there is one.
+pub(super) fn touch(cx: &Context<'_>, key: Key<'_>, exptime: i32) -> bool {
     let deadline = Deadline::new(exptime, cx.now);
-    let store = &cx.instance.store;
-    let found = store.get(key, Some(deadline), cx.now, |_| ()).is_ok();
+    let found = cx.instance.store.get(key, Some(deadline), cx.now, |_| ()).is_ok();
     count_touch(cx, found);
-    if found { Reply::Touched } else { Reply::NotFound }
+    found
 }
 
 fn count_touch(cx: &Context<'_>, found: bool) {

@@ -1,7 +1,7 @@
 //! `set add replace append prepend cas`.
 
 use super::{Context, Line};
-use crate::store::{Deadline, Key, Now, StoreMode, Stored, Upload, Write};
+use crate::store::{Cas, Deadline, Key, Now, StoreMode, Stored, Upload, Write};
 use larder_protocol::{Reject, Reply, StoreVerb};
 
 /// A storage command but its value.
@@ -14,12 +14,14 @@ pub struct Terms<'a> {
     /// As sent.
     pub flags: u32,
     /// As sent.
-    pub exptime: i32,
+    pub exptime: i64,
+    /// Beside that of [`StoreVerb::Cas`].
+    pub cas: Cas,
 }
 
 impl<'a> Terms<'a> {
     fn write(self, value: &'a [u8], now: Now) -> Write<'a> {
-        let Self { verb, key, flags, exptime } = self;
+        let Self { verb, key, flags, exptime, cas } = self;
         let mode = match verb {
             StoreVerb::Set => StoreMode::Set,
             StoreVerb::Add => StoreMode::Add,
@@ -28,13 +30,13 @@ impl<'a> Terms<'a> {
             StoreVerb::Prepend => StoreMode::Prepend,
             StoreVerb::Cas(unique) => StoreMode::Cas(unique),
         };
-        Write { mode, key, flags, deadline: Deadline::new(exptime, now), value }
+        Write { mode, key, flags, deadline: Deadline::new(exptime, now), value, cas }
     }
 }
 
-pub(super) fn store(cx: &Context<'_>, terms: Terms<'_>, value: &[u8]) -> Line {
+pub(super) fn store(cx: &Context<'_>, terms: Terms<'_>, value: &[u8]) -> Stored {
     let write = terms.write(value, cx.now);
-    outcome(cx, &write, cx.instance.store.store(&write, cx.now))
+    counted(cx, &write, cx.instance.store.store(&write, cx.now))
 }
 
 /// Begins a command whose value has not come whole; `None` where it must.
@@ -44,17 +46,17 @@ pub fn begin(cx: &Context<'_>, terms: Terms<'_>, value_len: usize) -> Option<Upl
 
 /// Carries out a command of whose value the `rest` is here, and the front was received; not where there was no memory
 /// for that.
-pub fn finish(cx: &Context<'_>, terms: Terms<'_>, front: Option<Upload>, rest: &[u8]) -> Line {
+pub fn finish(cx: &Context<'_>, terms: Terms<'_>, front: Option<Upload>, rest: &[u8]) -> Stored {
     let (store, write) = (&cx.instance.store, terms.write(rest, cx.now));
     let stored = match front {
         Some(upload) => store.finish_upload(upload, &write, cx.now),
         None => store.refuse(&write, cx.now),
     };
-    outcome(cx, &write, stored)
+    counted(cx, &write, stored)
 }
 
-/// Counts what became of a command; its answer.
-fn outcome(cx: &Context<'_>, write: &Write<'_>, stored: Stored) -> Line {
+/// Counts what became of a command.
+fn counted(cx: &Context<'_>, write: &Write<'_>, stored: Stored) -> Stored {
     let Write { mode, key, .. } = *write;
     cx.instance.prefixes.record_set(key.bytes());
     cx.counters.cmd_set.increment();
@@ -66,25 +68,29 @@ fn outcome(cx: &Context<'_>, write: &Write<'_>, stored: Stored) -> Line {
             Stored::NotStored | Stored::NoMemory => {}
         }
     }
+    if stored == Stored::NoMemory {
+        cx.counters.store_no_memory.increment();
+    }
+    stored
+}
+
+/// The answer in the text protocol.
+pub fn line(stored: Stored) -> Line {
     match stored {
         Stored::Stored => Ok(Reply::Stored),
         Stored::NotStored => Ok(Reply::NotStored),
         Stored::Exists => Ok(Reply::Exists),
         Stored::NotFound => Ok(Reply::NotFound),
-        Stored::NoMemory => {
-            cx.counters.store_no_memory.increment();
-            Err(Reject::OutOfMemory)
-        }
+        Stored::NoMemory => Err(Reject::OutOfMemory),
     }
 }
 
 /// A refused set removes what it was to replace, so that nobody reads a value its owner gave up; the
 /// other verbs leave it.
-pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: Key<'_>) -> Line {
+pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: Key<'_>) {
     cx.counters.store_too_large.increment();
     cx.instance.prefixes.record_set(key.bytes());
     if verb == StoreVerb::Set {
         cx.instance.store.remove(key);
     }
-    Err(Reject::TooLarge)
 }

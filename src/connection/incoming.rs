@@ -5,7 +5,7 @@
 
 use crate::command::storage::{self, Terms};
 use crate::command::{self, Context};
-use crate::store::{Now, Store, Upload};
+use crate::store::{Cas, Now, Store, Upload};
 use larder_protocol::{BLOCK_END, Parsed, Reject, StoreLine, StoreVerb};
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::task::{self, Poll, ready};
@@ -67,7 +67,13 @@ impl Incoming {
             return Beginning::TooEarly(begun_len);
         }
         let StoreLine { verb, key, flags, exptime, noreply, line_len, value_len } = line;
-        let terms = Terms { verb, key: cx.instance.store.key(key), flags, exptime };
+        let terms = Terms {
+            verb,
+            key: cx.instance.store.key(key),
+            flags,
+            exptime: exptime.into(),
+            cas: Cas::default(),
+        };
         let Some(upload) = storage::begin(cx, terms, value_len) else {
             return Beginning::Refused;
         };
@@ -140,9 +146,9 @@ impl Incoming {
     pub(super) fn finish(self, cx: &Context<'_>, tail: &[u8], out: &mut Vec<u8>) {
         let Self { upload, verb, key, flags, exptime, noreply, .. } = self;
         let key = cx.instance.store.key(&key);
-        let terms = Terms { verb, key, flags, exptime };
+        let terms = Terms { verb, key, flags, exptime: exptime.into(), cas: Cas::default() };
         let line = match tail.strip_suffix(BLOCK_END) {
-            Some(rest) => storage::finish(cx, terms, upload, rest),
+            Some(rest) => storage::line(storage::finish(cx, terms, upload, rest)),
             None => Err(Reject::BadDataChunk),
         };
         command::answer(noreply, line, out);

@@ -10,8 +10,8 @@ use super::number::number_in;
 use super::segment::Pool;
 use super::value::Value;
 use super::{
-    Arithmetic, Delta, ItemSize, ItemView, Miss, Moment, NoRoom, StoreMode, StoreStats, Stored,
-    Write,
+    Arithmetic, Deleted, Delta, ItemSize, ItemView, Miss, Moment, NoRoom, StoreMode, StoreStats,
+    Stored, Write,
 };
 use lru::LruCache;
 
@@ -99,8 +99,10 @@ impl Shard {
                 return Ok(Stored::NotStored);
             }
             (StoreMode::Cas(_), None) => return Ok(Stored::NotFound),
-            // 0 is no unique: it is what servers without them show.
-            (StoreMode::Cas(unique), Some(old)) if unique == 0 || unique != old.cas_unique => {
+            (StoreMode::Cas(unique), Some(old)) if !has_expected(old, Some(unique)) => {
+                return Ok(Stored::Exists);
+            }
+            (_, Some(old)) if !has_expected(old, write.cas.expected) => {
                 return Ok(Stored::Exists);
             }
             (StoreMode::Append, Some(old)) => Some((&*old.value, write.value, &*old)),
@@ -129,6 +131,7 @@ impl Shard {
         &mut self,
         key: &[u8],
         delta: Delta,
+        expected: Option<u64>,
         cas_unique: u64,
         at: Moment,
         pool: &Pool,
@@ -137,6 +140,9 @@ impl Shard {
             Ok(item) => item,
             Err(miss) => return Ok(Arithmetic::Miss(miss)),
         };
+        if !has_expected(item, expected) {
+            return Ok(Arithmetic::Exists);
+        }
         let Some(old) = number_in(&item.value) else {
             return Ok(Arithmetic::NonNumeric);
         };
@@ -167,9 +173,22 @@ impl Shard {
         Ok(Arithmetic::Number(number))
     }
 
-    /// Removes a living item.
-    pub(super) fn delete(&mut self, key: &[u8], at: Moment, pool: &Pool) -> bool {
-        self.live(key, at, pool).is_ok() && self.remove(key, pool)
+    /// Removes a living item, which must have the `expected` CAS unique.
+    pub(super) fn delete(
+        &mut self,
+        key: &[u8],
+        expected: Option<u64>,
+        at: Moment,
+        pool: &Pool,
+    ) -> Deleted {
+        match self.live(key, at, pool) {
+            Ok(item) if has_expected(item, expected) => {
+                self.remove(key, pool);
+                Deleted::Deleted
+            }
+            Ok(_) => Deleted::Exists,
+            Err(_) => Deleted::NotFound,
+        }
     }
 
     /// Puts an item under a key. A key that is `present` is the most recently used one.
@@ -292,6 +311,11 @@ impl Shard {
         assert_eq!(bytes, self.stats.bytes, "item bytes");
         charged
     }
+}
+
+/// Whether an item has the CAS unique that it must have. 0 is no unique: it is what servers without them show.
+fn has_expected(item: &Item, expected: Option<u64>) -> bool {
+    expected.is_none_or(|unique| unique != 0 && unique == item.cas_unique)
 }
 
 /// A value of its own; no room where the system has no memory for it.

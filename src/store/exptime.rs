@@ -5,7 +5,7 @@
 //! INVARIANT: an item stored for n seconds is alive for n seconds, to the millisecond, and then dead.
 
 /// Exptimes up to this many seconds (30 days) count from now; larger ones are Unix times.
-const RELATIVE_MAX_S: i32 = 60 * 60 * 24 * 30;
+const RELATIVE_MAX_S: i64 = 60 * 60 * 24 * 30;
 
 /// What time it is, on the two clocks that exptimes refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +26,15 @@ impl Deadline {
 
     /// The deadline that a client's exptime means now: 0 never, negative at once, up to 30 days from
     /// now, above that a Unix time (by the wall clock as it is now).
-    pub fn new(exptime: i32, now: Now) -> Self {
+    pub fn new(exptime: impl Into<i64>, now: Now) -> Self {
+        let exptime = exptime.into();
         match exptime {
             0 => Self::NEVER,
             ..0 => Self(0),
-            1..=RELATIVE_MAX_S => Self(now.ms + u64::from(exptime.unsigned_abs()) * 1000),
+            1..=RELATIVE_MAX_S => Self(now.ms + exptime.unsigned_abs() * 1000),
             _ => {
-                let unix_ms = u64::from(exptime.unsigned_abs()) * 1000;
-                Self((now.ms + unix_ms).saturating_sub(now.unix_ms))
+                let unix_ms = exptime.unsigned_abs().saturating_mul(1000);
+                Self(now.ms.saturating_add(unix_ms).saturating_sub(now.unix_ms))
             }
         }
     }
@@ -70,6 +71,10 @@ mod tests {
         assert!(Deadline::new(2_592_001, NOW).is_due(NOW));
         assert_eq!(Deadline::new(1_800_000_007, NOW).ms(), 12_000);
         assert!(Deadline::new(1_800_000_000, NOW).is_due(NOW));
+        assert_eq!(
+            Deadline::new(u32::MAX, NOW).ms(),
+            5_000 + (4_294_967_295 - 1_800_000_000) * 1000
+        );
         assert!(!Deadline::NEVER.is_due(Now { ms: u64::MAX - 1, unix_ms: 0 }));
     }
 

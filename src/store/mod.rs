@@ -44,7 +44,10 @@ mod value;
 
 pub use exptime::{Deadline, Now};
 pub use large::Loan;
-pub use operation::{Arithmetic, Delta, ItemSize, ItemView, Key, Miss, StoreMode, Stored, Write};
+pub use operation::{
+    Arithmetic, Cas, Count, Deleted, Delta, Initial, ItemSize, ItemView, Key, Miss, StoreMode,
+    Stored, Write,
+};
 pub use stats::StoreStats;
 pub use upload::Upload;
 pub use value::Value;
@@ -315,7 +318,7 @@ impl Store {
     /// Carries out a storage command; the `body` holds the front of its value.
     fn put(&self, write: &Write<'_>, mut body: Option<Body>, now: Now) -> Stored {
         // One for all attempts: how many there are depends on what others do with memory.
-        let cas_unique = self.next_cas_unique();
+        let cas_unique = write.cas.new.unwrap_or_else(|| self.next_cas_unique());
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
             either!(shard,
                 log => log.store(write, &mut body, cas_unique, at, purse),
@@ -351,22 +354,36 @@ impl Store {
         Ok(Ok(len))
     }
 
-    /// Adds to or subtracts from the number in a value.
-    pub fn arithmetic(&self, key: Key<'_>, delta: Delta, now: Now) -> Arithmetic {
+    /// Adds to or subtracts from the number in a value, or makes the initial one.
+    pub fn arithmetic(&self, key: Key<'_>, count: impl Into<Count>, now: Now) -> Arithmetic {
+        let Count { delta, cas, initial } = count.into();
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
-            let cas_unique = self.next_cas_unique();
+            let cas_unique = cas.new.unwrap_or_else(|| self.next_cas_unique());
+            let counted = either!(&mut *shard,
+                log => log.arithmetic(key, delta, cas.expected, cas_unique, at, purse),
+                exact => exact.arithmetic(key.bytes, delta, cas.expected, cas_unique, at, &self.pool))?;
+            let (Arithmetic::Miss(_), Some(Initial { number, deadline })) = (counted, initial)
+            else {
+                return Ok(counted);
+            };
+            let digits = number.to_string();
+            let (mode, value) = (StoreMode::Add, digits.as_bytes());
+            let write = Write { mode, key, flags: 0, deadline, value, cas };
             either!(shard,
-                log => log.arithmetic(key, delta, cas_unique, at, purse),
-                exact => exact.arithmetic(key.bytes, delta, cas_unique, at, &self.pool))
+                log => log.store(&write, &mut None, cas_unique, at, purse),
+                exact => exact.store(&write, cas_unique, at, &self.pool))?;
+            Ok(Arithmetic::Created)
         };
         self.with_room(key, now, attempt, |_| Arithmetic::NoMemory)
     }
 
-    /// Removes a living item; whether there was one.
-    pub fn delete(&self, key: Key<'_>, now: Now) -> bool {
+    /// Removes a living item, which must have the `expected` CAS unique where one is given.
+    pub fn delete(&self, key: Key<'_>, expected: Option<u64>, now: Now) -> Deleted {
         let mut shard = self.shard(self.home(key));
         let (at, pool) = (self.moment(now), &self.pool);
-        either!(&mut *shard, log => log.delete(key, at, pool), exact => exact.delete(key.bytes, at, pool))
+        either!(&mut *shard,
+            log => log.delete(key, expected, at, pool),
+            exact => exact.delete(key.bytes, expected, at, pool))
     }
 
     /// Removes whatever is under a key.
@@ -458,7 +475,8 @@ impl Store {
         Moment { now, generation: self.flush.generation(now) }
     }
 
-    fn next_cas_unique(&self) -> u64 {
+    /// Gives out a CAS unique for one change; 0 where there are none.
+    pub fn next_cas_unique(&self) -> u64 {
         self.cas_unique.as_ref().map_or(0, |last| last.fetch_add(1, Relaxed) + 1)
     }
 

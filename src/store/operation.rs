@@ -74,6 +74,17 @@ pub struct Write<'a> {
     pub deadline: Deadline,
     /// Any bytes.
     pub value: &'a [u8],
+    /// Which unique the item must have, and gets.
+    pub cas: Cas,
+}
+
+/// What a change has to do with CAS uniques.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cas {
+    /// The item must have this one, where there is an item. 0 is the unique of no item.
+    pub expected: Option<u64>,
+    /// The item gets this one, which [`super::Store::next_cas_unique`] has given out; `None`: a new one.
+    pub new: Option<u64>,
 }
 
 /// When to store, and how.
@@ -100,7 +111,7 @@ pub enum Stored {
     Stored,
     /// The condition of add, replace, append or prepend did not hold, or the joined item is too large.
     NotStored,
-    /// The item has another CAS unique.
+    /// The item has another CAS unique than it must have.
     Exists,
     /// No item to compare with.
     NotFound,
@@ -118,15 +129,56 @@ pub enum Delta {
     Decr(u64),
 }
 
+/// How to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// By how much.
+    pub delta: Delta,
+    /// Which unique the item must have, and gets.
+    pub cas: Cas,
+    /// What becomes the item where there is none.
+    pub initial: Option<Initial>,
+}
+
+impl From<Delta> for Count {
+    fn from(delta: Delta) -> Self {
+        Self { delta, cas: Cas::default(), initial: None }
+    }
+}
+
+/// An item that a count makes where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Initial {
+    /// Its value, as digits.
+    pub number: u64,
+    /// When it dies.
+    pub deadline: Deadline,
+}
+
 /// What became of a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arithmetic {
     /// The new number.
     Number(u64),
+    /// There was no item; now there is one of the initial number.
+    Created,
+    /// The item has another CAS unique than it must have.
+    Exists,
     /// No item.
     Miss(Miss),
     /// The value is no number.
     NonNumeric,
     /// No room for the longer number; the old one is kept.
     NoMemory,
+}
+
+/// What became of a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// There was an item; it is gone.
+    Deleted,
+    /// The item has another CAS unique than it must have.
+    Exists,
+    /// No item.
+    NotFound,
 }

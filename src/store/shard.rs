@@ -30,8 +30,8 @@ use super::lines::Lines;
 use super::number::number_in;
 use super::segment::{LogName, Pool, Purse, Segment};
 use super::{
-    Arithmetic, Delta, ItemSize, Key, Moment, NoRoom, StoreConfig, StoreMode, StoreStats, Stored,
-    Write,
+    Arithmetic, Deleted, Delta, ItemSize, Key, Moment, NoRoom, StoreConfig, StoreMode, StoreStats,
+    Stored, Write,
 };
 pub(super) use hints::{Hints, PREFETCHED_MAX, prefetch_burst};
 pub(super) use reclaim::Reclaimed;
@@ -247,19 +247,25 @@ impl Shard {
 
     /// What a storage command is refused with, before its value is looked at.
     pub(super) fn refuses(&mut self, write: &Write<'_>, at: Moment, pool: &Pool) -> Option<Stored> {
-        self.condition(write.key, write.mode, at, pool).err()
+        self.condition(write, at, pool).err()
+    }
+
+    /// Whether an item has the CAS unique that it must have. 0 is no unique: it is what servers without them show.
+    fn has_expected(&self, found: Found, expected: Option<u64>) -> bool {
+        expected.is_none_or(|unique| {
+            unique != 0 && unique == self.format.cas_unique(self.bytes(found.place))
+        })
     }
 
     /// What is under a key, if that is as a storage command wants it.
     fn condition(
         &mut self,
-        key: Key<'_>,
-        mode: StoreMode,
+        write: &Write<'_>,
         at: Moment,
         pool: &Pool,
     ) -> Result<Option<Found>, Stored> {
-        let found = self.find_living(key, at, pool).ok();
-        match (mode, found) {
+        let found = self.find_living(write.key, at, pool).ok();
+        match (write.mode, found) {
             (StoreMode::Add, Some(found)) => {
                 self.count_use(found);
                 Err(Stored::NotStored)
@@ -268,10 +274,10 @@ impl Shard {
                 Err(Stored::NotStored)
             }
             (StoreMode::Cas(_), None) => Err(Stored::NotFound),
-            // 0 is no unique: it is what servers without them show.
-            (StoreMode::Cas(unique), Some(found))
-                if unique == 0 || unique != self.format.cas_unique(self.bytes(found.place)) =>
-            {
+            (StoreMode::Cas(unique), Some(found)) if !self.has_expected(found, Some(unique)) => {
+                Err(Stored::Exists)
+            }
+            (_, Some(found)) if !self.has_expected(found, write.cas.expected) => {
                 Err(Stored::Exists)
             }
             (StoreMode::Set, _)
@@ -295,7 +301,7 @@ impl Shard {
     ) -> Result<Stored, NoRoom> {
         self.work_ahead(at, purse.pool);
         let key = write.key;
-        let found = match self.condition(key, write.mode, at, purse.pool) {
+        let found = match self.condition(write, at, purse.pool) {
             Ok(found) => found,
             Err(refusal) => return Ok(refusal),
         };
@@ -316,6 +322,7 @@ impl Shard {
         &mut self,
         key: Key<'_>,
         delta: Delta,
+        expected: Option<u64>,
         cas_unique: u64,
         at: Moment,
         purse: &mut Purse<'_>,
@@ -324,6 +331,9 @@ impl Shard {
             Ok(found) => found,
             Err(miss) => return Ok(Arithmetic::Miss(miss)),
         };
+        if !self.has_expected(found, expected) {
+            return Ok(Arithmetic::Exists);
+        }
         let layout = found.layout;
         let bytes = self.bytes(found.place);
         if layout.body(bytes).is_some() {
@@ -357,14 +367,21 @@ impl Shard {
         Ok(Arithmetic::Number(number))
     }
 
-    /// Removes a living item.
-    pub(super) fn delete(&mut self, key: Key<'_>, at: Moment, pool: &Pool) -> bool {
+    /// Removes a living item, which must have the `expected` CAS unique.
+    pub(super) fn delete(
+        &mut self,
+        key: Key<'_>,
+        expected: Option<u64>,
+        at: Moment,
+        pool: &Pool,
+    ) -> Deleted {
         match self.find_living(key, at, pool) {
-            Ok(found) => {
+            Ok(found) if self.has_expected(found, expected) => {
                 self.drop_item(found, pool);
-                true
+                Deleted::Deleted
             }
-            Err(_) => false,
+            Ok(_) => Deleted::Exists,
+            Err(_) => Deleted::NotFound,
         }
     }
 

@@ -15,7 +15,7 @@
 )]
 
 use crate::say_skipped;
-use larder::store::{Deadline, Eviction, ItemSize, Now, Store, StoreConfig, StoreMode, Write};
+use larder::store::{Cas, Deadline, Eviction, ItemSize, Now, Store, StoreConfig, StoreMode, Write};
 use lru::LruCache;
 use std::array;
 use std::collections::{HashMap, VecDeque};
@@ -155,7 +155,10 @@ impl Workload {
             if !is_hit {
                 let value = &values[..self.value_lens[number as usize]];
                 let (mode, deadline) = (StoreMode::Set, Deadline::NEVER);
-                store.store(&Write { key, value, mode, flags: 0, deadline }, NOW);
+                store.store(
+                    &Write { key, value, mode, flags: 0, deadline, cas: Cas::default() },
+                    NOW,
+                );
             }
             is_hit
         });

@@ -33,7 +33,14 @@ fn at(ms: u64) -> Now {
 }
 
 fn write<'a>(store: &Store, mode: StoreMode, key: &'a [u8], value: &'a [u8]) -> Write<'a> {
-    Write { mode, key: store.key(key), flags: 0, deadline: Deadline::NEVER, value }
+    Write {
+        mode,
+        key: store.key(key),
+        flags: 0,
+        deadline: Deadline::NEVER,
+        value,
+        cas: Cas::default(),
+    }
 }
 
 fn set(store: &Store, key: &[u8], value: &[u8], now: Now) -> Stored {

@@ -94,7 +94,11 @@ impl Mix {
             while living_len(&store) + needed >= room {
                 let place = if self.oldest_first { 0 } else { below(living.len() as u64) };
                 let (key, _) = living.swap_remove_front(place as usize).expect("something lives");
-                assert!(store.delete(store.key(&key.to_le_bytes()), at(0)), "{key} of {self:?}");
+                assert_eq!(
+                    store.delete(store.key(&key.to_le_bytes()), None, at(0)),
+                    Deleted::Deleted,
+                    "{key} of {self:?}"
+                );
             }
             let place = below(living.len() as u64 + 1) as usize;
             let key = match living.get_mut(place) {
@@ -158,7 +162,7 @@ fn lopsided() -> Store {
     }
     for key in (1..=count).map(u64::to_le_bytes) {
         if store.home(store.key(&key)) != 0 {
-            assert!(store.delete(store.key(&key), at(0)));
+            assert_eq!(store.delete(store.key(&key), None, at(0)), Deleted::Deleted);
         }
     }
     assert_eq!(store.stats(at(0)).evictions, 0);
@@ -227,7 +231,7 @@ fn maintenance_evicts_nothing() {
     let percent = living_percent(&store);
     // Some segments in a row are all but dead, which is little of the whole.
     for number in 10_000..10_400_u64 {
-        store.delete(store.key(&number.to_le_bytes()), at(0));
+        store.delete(store.key(&number.to_le_bytes()), None, at(0));
     }
     store.maintain(at(0));
     assert_eq!(store.stats(at(0)).evictions, 0, "{percent} % live");
@@ -302,7 +306,7 @@ fn room_between_long_records_is_used() {
             .copied()
             .partition(|key| usize::from_be_bytes(*key) % pattern_len < kept_len);
         for key in &dead {
-            assert!(store.delete(store.key(key), at(0)));
+            assert_eq!(store.delete(store.key(key), None, at(0)), Deleted::Deleted);
         }
         for number in 0..dead.len() {
             let key = (stored.len() + number).to_be_bytes();
@@ -335,7 +339,7 @@ fn what_is_dead_is_found_wherever_it_is() {
         }
         let before = store.stats(at(0)).evictions;
         for number in count * first_percent / 100..count * (first_percent + 20) / 100 {
-            store.delete(store.key(&number.to_le_bytes()), at(0));
+            store.delete(store.key(&number.to_le_bytes()), None, at(0));
         }
         for number in count.. {
             if living_percent(&store) >= 88 {
@@ -368,7 +372,7 @@ fn an_eighth_is_lent_and_what_is_lent_is_no_reason_to_refuse() {
     assert_eq!(loans.len() as u64, limit_count + 1);
     // All of them are gone, and still there.
     for number in 0..=limit_count {
-        assert!(store.delete(store.key(&number.to_le_bytes()), now));
+        assert_eq!(store.delete(store.key(&number.to_le_bytes()), None, now), Deleted::Deleted);
     }
     assert_eq!(store.stats(now).large_bytes, store.pool.charge(limit_count * 10));
     for number in 0..500 {

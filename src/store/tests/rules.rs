@@ -4,6 +4,8 @@ use super::*;
 
 in_both_forms! {
     numbers_stay_in_their_width_until_they_outgrow_it,
+    a_change_may_ask_for_a_cas_unique,
+    a_count_may_begin_with_a_number,
     a_flush_keeps_apart_what_one_tick_joins,
     without_cas_no_cas_matches,
     a_join_may_not_pass_the_item_size,
@@ -114,6 +116,53 @@ fn numbers_stay_in_their_width_until_they_outgrow_it(form: Form) {
         store.arithmetic(store.key(b"m"), Delta::Incr(2), at(0)),
         Arithmetic::Miss(Miss::Absent)
     );
+    store.validate();
+}
+
+fn a_change_may_ask_for_a_cas_unique(form: Form) {
+    let store = Store::new(&form(1 << 20, 1));
+    set(&store, b"k", b"5", at(0));
+    let key = store.key(b"k");
+    let unique = || cas_unique(&store, b"k", at(0)).expect("it is there");
+    let asking = |expected| Cas { expected: Some(expected), new: None };
+    for wrong in [0, unique() + 1] {
+        let cas = asking(wrong);
+        for mode in [StoreMode::Append, StoreMode::Prepend, StoreMode::Set, StoreMode::Replace] {
+            let outcome = store.store(&Write { cas, ..write(&store, mode, b"k", b"1") }, at(0));
+            assert_eq!(outcome, Stored::Exists);
+        }
+        let count = Count { cas, ..Delta::Incr(1).into() };
+        assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Exists);
+        assert_eq!(store.delete(key, Some(wrong), at(0)), Deleted::Exists);
+    }
+    assert_eq!(value(&store, b"k", at(0)).as_deref(), Some(&b"5"[..]));
+    let new = store.next_cas_unique();
+    let cas = Cas { expected: Some(unique()), new: Some(new) };
+    let joined = store.store(&Write { cas, ..write(&store, StoreMode::Append, b"k", b"1") }, at(0));
+    assert_eq!((joined, unique()), (Stored::Stored, new));
+    let cas = Cas { expected: Some(new), new: Some(store.next_cas_unique()) };
+    let count = Count { cas, ..Delta::Incr(1).into() };
+    assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Number(52));
+    assert_eq!(Some(unique()), cas.new);
+    assert_eq!(store.delete(key, cas.new, at(0)), Deleted::Deleted);
+    assert_eq!(store.delete(key, cas.new, at(0)), Deleted::NotFound);
+    store.validate();
+}
+
+fn a_count_may_begin_with_a_number(form: Form) {
+    let store = Store::new(&form(1 << 20, 1));
+    let key = store.key(b"n");
+    let deadline = Deadline::new(2, at(0));
+    let initial = Some(Initial { number: 7, deadline });
+    let cas = Cas { expected: Some(1), new: Some(store.next_cas_unique()) };
+    let count = Count { delta: Delta::Incr(3), cas, initial };
+    assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Created);
+    assert_eq!(value(&store, b"n", at(0)).as_deref(), Some(&b"7"[..]));
+    assert_eq!(cas_unique(&store, b"n", at(0)), cas.new);
+    let count = Count { cas: Cas::default(), ..count };
+    assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Number(10));
+    assert_eq!(store.arithmetic(key, count, at(2000)), Arithmetic::Created);
+    assert_eq!(store.stats(at(2000)).curr_items, 1);
     store.validate();
 }
 

@@ -46,7 +46,7 @@ fn threads_never_pass_the_limit_nor_mix_values(form: Form) {
                             set(store, &key.to_le_bytes(), &value[..8 * (1 + (random >> 40) as usize % 40)], now),
                             Stored::Stored
                         ),
-                        4 => drop(store.delete(store.key(&key.to_le_bytes()), now)),
+                        4 => drop(store.delete(store.key(&key.to_le_bytes()), None, now)),
                         _ => {
                             let read = self::value(store, &key.to_le_bytes(), now);
                             assert!(read.is_none_or(|read| value.starts_with(&read) && !read.is_empty()));
@@ -103,7 +103,7 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
     let number = if next().is_multiple_of(4) { next() % JOINED_MAX } else { next() % 2_000 };
     let key = number.to_le_bytes();
     let len = next() % (LEN_MAX[(next() % 8) as usize] + 1);
-    let exptime = [0, 0, 1, -1][(next() % 4) as usize];
+    let exptime = [0_i32, 0, 1, -1][(next() % 4) as usize];
     let check = |item: ItemView<'_>| {
         assert!(
             is_of(number, &item.value.to_vec()),
@@ -122,6 +122,7 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
                 flags: exptime.unsigned_abs(),
                 deadline,
                 value: &value,
+                cas: Cas::default(),
             },
             now,
         )
@@ -132,7 +133,7 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
             assert!(matches!(outcome, Stored::Stored | Stored::NotStored), "{outcome:?}");
         }
         5 if number <= JOINED_MAX => drop(store_as(joins[(next() % 2) as usize], len)),
-        5..7 => drop(store.delete(store.key(&key), now)),
+        5..7 => drop(store.delete(store.key(&key), None, now)),
         7 => drop(store.get(store.key(&key), Some(Deadline::new(exptime, now)), now, check)),
         8 => drop(store.arithmetic(store.key(&key), Delta::Incr(1), now)),
         9 => {

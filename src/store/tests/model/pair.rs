@@ -181,7 +181,9 @@ impl Pair {
             Op::Delete(number) => {
                 let present = self.look(number)?;
                 let key = key_of(number);
-                prop_assert_eq!(self.store.delete(self.store.key(&key), self.now), present);
+                let expected = if present { Deleted::Deleted } else { Deleted::NotFound };
+                let outcome = self.store.delete(self.store.key(&key), None, self.now);
+                prop_assert_eq!(outcome, expected);
                 self.model.remove(&number);
                 self.removed += u64::from(present);
                 self.settle(0..=0, 0)?;
@@ -396,7 +398,7 @@ impl Pair {
         let present = self.look(number)?;
         let key = key_of(number);
         let key = self.store.key(&key);
-        let outcome = self.store(&Write { mode, key, flags, deadline, value });
+        let outcome = self.store(&Write { mode, key, flags, deadline, value, cas: Cas::default() });
         let old = self.model.get(&number).cloned();
         let new = Known { value: value.to_vec(), flags, deadline, cas_unique: 0 };
         let joined = |parts: [&[u8]; 2], old: &Known| Known { value: parts.concat(), ..*old };
