@@ -108,7 +108,7 @@ fn burst(c: &mut Criterion) {
         instance.store.store(&write(&instance.store, key, &[b'v'; 100]), NOW);
     }
     let mut group = c.benchmark_group("burst");
-    let mut session = Session::default();
+    let mut session = Session::new(instance.config.protocol);
     let mut out = Replies::default();
     for count in [1_usize, 32] {
         let bursts: Vec<String> = keys

@@ -4,12 +4,14 @@ mod budget;
 
 pub use budget::Budget;
 
+use crate::address::{Address, Peer};
+use crate::config::Protocol;
 use ahash::RandomState;
 use dashmap::{DashMap, DashSet};
-use nix::sys::socket::{Shutdown, SockaddrStorage, getsockname, shutdown};
+use nix::sys::socket::{Shutdown, shutdown};
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -56,7 +58,9 @@ pub struct Client {
     pub fd: RawFd,
     // Its address, shorter than a socket's: there may be many clients.
     port: u16,
-    ip: IpAddr,
+    /// `None` at a Unix socket.
+    ip: Option<IpAddr>,
+    protocol: Protocol,
     state: AtomicU8,
     /// Whether it ever held more than [`LIGHT_LEN_MAX`], or could not hold what it had to.
     is_heavy: AtomicBool,
@@ -69,9 +73,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client's address.
-    pub fn addr(&self) -> SocketAddr {
-        (self.ip, self.port).into()
+    /// Who it is.
+    pub fn peer(&self) -> Peer {
+        Peer { addr: self.ip.map(|ip| (ip, self.port).into()), protocol: self.protocol }
     }
 
     /// What it is doing.
@@ -175,18 +179,19 @@ impl Clients {
     }
 
     /// Whether there may be no more connections from an address. They enter from one thread only.
-    pub fn is_full(&self, ip: IpAddr) -> bool {
-        self.per_ip_max > 0
-            && self.by_ip.get(&ip.to_canonical()).is_some_and(|count| *count >= self.per_ip_max)
+    pub fn is_full(&self, peer: Peer) -> bool {
+        let Some(ip) = peer.addr.map(|addr| addr.ip().to_canonical()) else { return false };
+        self.per_ip_max > 0 && self.by_ip.get(&ip).is_some_and(|count| *count >= self.per_ip_max)
     }
 
     /// Enters a connection; it leaves when the guard is dropped.
-    pub fn enter(self: &Arc<Self>, fd: RawFd, addr: SocketAddr, now_ms: u64) -> Guest {
+    pub fn enter(self: &Arc<Self>, fd: RawFd, peer: Peer, now_ms: u64) -> Guest {
         let client = Arc::new(Client {
             fd,
-            port: addr.port(),
+            port: peer.addr.map_or(0, |addr| addr.port()),
             // One address, whichever kind of socket it came to.
-            ip: addr.ip().to_canonical(),
+            ip: peer.addr.map(|addr| addr.ip().to_canonical()),
+            protocol: peer.protocol,
             state: AtomicU8::new(State::Read as u8),
             is_heavy: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
@@ -195,8 +200,8 @@ impl Clients {
             response_bytes: AtomicU32::new(0),
         });
         self.by_fd.insert(ByFd(Arc::clone(&client)));
-        if self.per_ip_max > 0 {
-            *self.by_ip.entry(client.ip).or_default() += 1;
+        if let Some(ip) = client.ip.filter(|_| self.per_ip_max > 0) {
+            *self.by_ip.entry(ip).or_default() += 1;
         }
         Guest { clients: Arc::clone(self), client }
     }
@@ -241,7 +246,7 @@ impl Clients {
         // Who is not amid a reply can still be told why.
         let how = if is_writing { Shutdown::Both } else { Shutdown::Read };
         if let Err(error) = shutdown(fd, how) {
-            tracing::debug!(client = %client.addr(), "cannot close: {error}");
+            tracing::debug!(client = %client.peer(), "cannot close: {error}");
         }
         closed.bytes += client.held_bytes();
         if !is_closing {
@@ -250,12 +255,10 @@ impl Clients {
     }
 
     /// Our address that a client connected to; `None` when it is gone.
-    pub fn listen_addr(&self, fd: RawFd) -> Option<SocketAddr> {
+    pub fn listen_addr(&self, fd: RawFd) -> Option<Address> {
         // While the row is locked it stays, and with it the number of the socket.
         let _row = self.by_fd.get(&fd)?;
-        let addr: SockaddrStorage = getsockname(fd).ok()?;
-        let (v4, v6) = (addr.as_sockaddr_in(), addr.as_sockaddr_in6());
-        v4.map(|v4| SocketAddr::V4((*v4).into())).or(v6.map(|v6| SocketAddr::V6((*v6).into())))
+        Address::of(fd).ok()
     }
 
     /// The connections as they are now, by socket number.
@@ -326,12 +329,12 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.clients.by_fd.remove(&self.client.fd);
         self.clients.budget.change(self.client.held_bytes(), 0, 0);
-        if self.clients.per_ip_max > 0 {
+        if let Some(ip) = self.client.ip.filter(|_| self.clients.per_ip_max > 0) {
             let leave = |_: &IpAddr, count: &mut u32| {
                 *count -= 1;
                 *count == 0
             };
-            self.clients.by_ip.remove_if_mut(&self.client.ip, leave);
+            self.clients.by_ip.remove_if_mut(&ip, leave);
         }
     }
 }
@@ -339,13 +342,19 @@ impl Drop for Guest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
+
+    fn peer(host: u8) -> Peer {
+        let addr = Some(SocketAddr::from(([127, 0, 0, host], 5)));
+        Peer { addr, protocol: Protocol::Auto }
+    }
 
     #[test]
     fn a_client_is_listed_as_long_as_it_is_there() {
         let clients = Arc::new(Clients::new(1 << 20, 0));
-        let addr = SocketAddr::from(([127, 0, 0, 1], 5));
-        let first = clients.enter(7, addr, 0);
-        let second = clients.enter(3, addr, 0);
+        let peer = peer(1);
+        let first = clients.enter(7, peer, 0);
+        let second = clients.enter(3, peer, 0);
         first.set_state(State::Swallow);
         first.touch(9);
         let all = clients.all();
@@ -359,22 +368,25 @@ mod tests {
     #[test]
     fn an_address_is_full_until_one_of_it_leaves() {
         let clients = Arc::new(Clients::new(1 << 20, 2));
-        let [here, there] = [1, 2].map(|host| SocketAddr::from(([127, 0, 0, host], 5)));
+        let [here, there] = [1, 2].map(peer);
         let first = clients.enter(7, here, 0);
-        assert!(!clients.is_full(here.ip()));
+        assert!(!clients.is_full(here));
         let second = clients.enter(8, here, 0);
-        assert!(clients.is_full(here.ip()) && !clients.is_full(there.ip()));
+        assert!(clients.is_full(here) && !clients.is_full(there));
         drop(first);
-        assert!(!clients.is_full(here.ip()));
+        assert!(!clients.is_full(here));
         drop(second);
+        let unix = Peer { addr: None, ..here };
+        let local = [7, 8, 9].map(|fd| clients.enter(fd, unix, 0));
+        assert!(!clients.is_full(unix) && local[0].peer() == unix);
         assert!(clients.by_ip.is_empty());
     }
 
     #[test]
     fn what_one_holds_is_free_when_it_leaves() {
         let clients = Arc::new(Clients::new(1 << 20, 0));
-        let addr = SocketAddr::from(([127, 0, 0, 1], 5));
-        let guest = clients.enter(7, addr, 0);
+        let peer = peer(1);
+        let guest = clients.enter(7, peer, 0);
         assert!(guest.hold_input(LIGHT_LEN_MAX) && guest.hold_replies(500_000));
         assert!(guest.hold_replies(LIGHT_LEN_MAX));
         assert_eq!(clients.budget.used(), 2 * LIGHT_LEN_MAX);
@@ -387,8 +399,8 @@ mod tests {
     #[test]
     fn only_who_needed_much_waits() {
         let clients = Arc::new(Clients::new(1 << 20, 0));
-        let addr = SocketAddr::from(([127, 0, 0, 1], 5));
-        let [hog, heavy, light] = [7, 8, 9].map(|fd| clients.enter(fd, addr, 0));
+        let peer = peer(1);
+        let [hog, heavy, light] = [7, 8, 9].map(|fd| clients.enter(fd, peer, 0));
         assert!(heavy.hold_input(LIGHT_LEN_MAX + 1) && heavy.hold_input(0));
         assert!(light.hold_input(LIGHT_LEN_MAX) && light.hold_input(0));
         assert!(hog.hold_replies(1_000_000));

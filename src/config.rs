@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+mod absent;
 mod extended;
 mod file;
 mod grammar;
@@ -123,6 +124,10 @@ pub struct Config {
     pub port: u16,
     /// `-l`: where to listen, in the order written; never empty. Default 127.0.0.1 alone.
     pub listen: Vec<Listen>,
+    /// `-s`: the Unix socket to listen on, instead of any address. Default: none.
+    pub unix_socket: Option<PathBuf>,
+    /// `-a`: the permissions of the Unix socket, 0 to 0777. Default 0700.
+    pub unix_mask: u32,
     /// `-m`: the memory for items, in bytes; given in MB, 1 to 1,073,741,824 (1 PiB).
     /// Default 64 MiB.
     pub memory_limit_bytes: u64,
@@ -269,6 +274,8 @@ impl Config {
         let mut config = Config {
             port: options.port,
             listen: options.listen.into_iter().flat_map(|list| list.0).collect(),
+            unix_socket: options.unix_socket,
+            unix_mask: options.unix_mask,
             memory_limit_bytes,
             max_connections: options.max_connections,
             threads: options.threads,
@@ -395,7 +402,7 @@ mod tests {
     }
 
     fn listen(host: &str, port: Option<u16>) -> Listen {
-        Listen { host: host.to_owned(), port }
+        Listen { host: host.to_owned(), port, protocol: None }
     }
 
     #[test]
@@ -404,6 +411,8 @@ mod tests {
         let expected = Config {
             port: 11211,
             listen: vec![listen("127.0.0.1", None)],
+            unix_socket: None,
+            unix_mask: 0o700,
             memory_limit_bytes: 64 << 20,
             max_connections: 1024,
             threads: threads.min(1024),
@@ -453,6 +462,13 @@ mod tests {
             (&[&["-l::1,a;b:2"], &["-l", "::1", "-la", "--listen", "b:2"]], |c| {
                 c.listen = vec![listen("::1", None), listen("a", None), listen("b", Some(2))];
             }),
+            (&[&["-l", "proto[ascii]:a"]], |c| {
+                c.listen = vec![Listen { protocol: Some(Protocol::Ascii), ..listen("a", None) }];
+            }),
+            (&[&["-s", "/x"], &["-s/x"], &["--unix-socket=/x"]], |c| {
+                c.unix_socket = Some("/x".into());
+            }),
+            (&[&["-a", "0660"], &["-a660"], &["--unix-mask=660"]], |c| c.unix_mask = 0o660),
             (&[&["-U", "0"], &["-U0"], &["--udp-port=0"]], |_| {}),
             (&[&["-c", "7"], &["-c7"], &["--conn-limit=7"]], |c| {
                 c.max_connections = 7;
@@ -675,15 +691,30 @@ mod tests {
     #[test]
     fn refusals() {
         for (args, sentence) in [
-            (&["-s", "/x"][..], "unknown option '-s'; --help lists the options"),
-            (&["-a", "700"], "unknown option '-a'; --help lists the options"),
-            (&["-S"], "unknown option '-S'; --help lists the options"),
-            (&["-Y/x"], "unknown option '-Y'; --help lists the options"),
-            (&["-Z"], "unknown option '-Z'; --help lists the options"),
-            (&["-e", "/x"], "unknown option '-e'; --help lists the options"),
-            (&["-N", "1"], "unknown option '-N'; --help lists the options"),
+            (&["-s", ""][..], "-s/--unix-socket needs a value"),
+            (&["-a", "778"], "-a/--unix-mask takes permissions in octal from 0 to 777, not '778'"),
+            (
+                &["-S"],
+                "-S/--enable-sasl is not offered: whoever can connect can read and change \
+                 everything, so let in with -l or -s only whom you trust",
+            ),
+            (
+                &["-Y/x"],
+                "-Y/--auth-file is not offered: whoever can connect can read and change everything, \
+                 so let in with -l or -s only whom you trust",
+            ),
+            (
+                &["-Z"],
+                "-Z/--enable-ssl is not offered: for encrypted connections put a TLS proxy in front, \
+                 and listen on the loopback or with -s",
+            ),
+            (&["-e", "/x"], "-e/--memory-file is not offered: a restart begins empty"),
+            (
+                &["-N", "1"],
+                "-N/--napi-ids is not offered: a connection goes to the thread that has the fewest",
+            ),
             (&["-vW"], "unknown option '-W'; --help lists the options"),
-            (&["--auth-file=/x"], "unknown option '--auth-file'; --help lists the options"),
+            (&["--memory-file=/x"], "-e/--memory-file is not offered: a restart begins empty"),
             (&["--memory", "1"], "unknown option '--memory'; --help lists the options"),
             (&["--port\n2"], "unknown option '--port\\n2'; --help lists the options"),
             (&["-m", "64", "x"], "unexpected argument 'x'; --help lists the options"),
@@ -724,8 +755,8 @@ mod tests {
             ),
             (
                 &["-l", "notls:10.0.0.1"],
-                "-l/--listen does not offer the prefix 'notls:' of 'notls:10.0.0.1': all \
-                 listeners are alike, without TLS and without tags",
+                "-l/--listen does not offer the prefix 'notls:' of 'notls:10.0.0.1': there is no TLS, \
+                 and listeners have no tags",
             ),
             (&["-o", "modern,x"], "unknown -o option 'x'"),
             (&["-o", "no_modern=1"], "-o no_modern takes no value, but has '1'"),
@@ -747,10 +778,10 @@ mod tests {
         for (args, text) in [
             ("-V", "larder 0.1.0 (speaks memcached 1.6.45)"),
             ("--version", "larder 0.1.0 (speaks memcached 1.6.45)"),
-            ("-i", "larder 0.1.0 is licensed under MIT OR Apache-2.0, at your choice"),
-            ("--license", "larder 0.1.0 is licensed under MIT OR Apache-2.0, at your choice"),
+            ("-i", concat!("larder 0.1.0\n\n", include_str!("../LICENSE"))),
+            ("--license", concat!("larder 0.1.0\n\n", include_str!("../LICENSE"))),
         ] {
-            let text = text.replace("0.1.0", VERSION);
+            let text = text.trim_end().replace("0.1.0", VERSION);
             assert_eq!(invoke(&[args]), Ok(Invocation::Print(text)));
         }
         let Ok(Invocation::Print(help)) = invoke(&["-h"]) else {

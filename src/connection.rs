@@ -19,6 +19,7 @@ mod send;
 
 pub use linger::linger;
 
+use crate::address::Peer;
 use crate::clients::{Guest, State};
 use crate::command::Context;
 use crate::instance::Instance;
@@ -30,7 +31,6 @@ use send::poll_send;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
@@ -75,6 +75,7 @@ pub struct Connection {
     worker: usize,
     // Before the stream: its number is taken by another as soon as that is closed.
     guest: Guest,
+    /// Of a Unix socket too: whatever is done with it here is the same there.
     stream: TcpStream,
     session: Session,
     /// What was read and is not done with.
@@ -112,9 +113,9 @@ impl Connection {
         Self {
             instance,
             worker,
+            session: Session::new(guest.peer().protocol),
             guest,
             stream,
-            session: Session::default(),
             input: Vec::new(),
             len_min: 1,
             held: Box::default(),
@@ -123,8 +124,8 @@ impl Connection {
     }
 
     /// Who it is.
-    pub fn addr(&self) -> SocketAddr {
-        self.guest.addr()
+    pub fn peer(&self) -> Peer {
+        self.guest.peer()
     }
 
     /// Says that serving it panicked, and gives back what its replies were lent.
@@ -156,14 +157,16 @@ impl Connection {
                 Box::pin(self.wait_for_room()).await;
             }
             let seconds = self.instance.config.idle_timeout_s;
-            if seconds == 0 || self.input.len() >= self.len_min {
+            // As in memcached, clients on the same machine may be idle for ever.
+            let is_patient = seconds == 0 || self.peer().addr.is_none();
+            if is_patient || self.input.len() >= self.len_min {
                 turn = self.turn().await?;
                 continue;
             }
             let limit = Duration::from_secs(u64::from(seconds));
             let Ok(in_time) = Box::pin(tokio::time::timeout(limit, self.turn())).await else {
                 self.counters().idle_kicks.increment();
-                tracing::debug!(client = %self.guest.addr(), "closing: idle for too long");
+                tracing::debug!(client = %self.guest.peer(), "closing: idle for too long");
                 return Ok(());
             };
             turn = in_time?;
@@ -465,7 +468,7 @@ impl Connection {
 
     /// Tells the client that there is no memory for its request.
     async fn refuse(&mut self) -> io::Result<()> {
-        tracing::debug!(client = %self.guest.addr(), "closing: no memory for its request");
+        tracing::debug!(client = %self.guest.peer(), "closing: no memory for its request");
         // Where the client takes nothing, it hears nothing, and nothing out of turn.
         let held = std::mem::take(&mut self.held);
         if held.is_empty() || self.stream.try_write(&held).is_ok_and(|len| len == held.len()) {

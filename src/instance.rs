@@ -1,5 +1,6 @@
 //! One running server: what its threads share.
 
+use crate::address::Address;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -9,7 +10,6 @@ use crate::stats::{Counters, Totals};
 use crate::store::{self, ItemSize, Now, Store, StoreConfig, StoreStats};
 use larder_protocol::Limits;
 use parking_lot::Mutex;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -46,7 +46,7 @@ pub struct Instance {
     /// One for each worker, then the acceptor's; each written by its thread alone.
     pub counters: Box<[Counters]>,
     /// The sockets that listen, and their addresses.
-    pub listeners: Vec<(RawFd, SocketAddr)>,
+    pub listeners: Vec<(RawFd, Address)>,
     /// Whether connections are accepted; written by the acceptor.
     pub accepting: AtomicBool,
     /// Whether the server is to go on.
@@ -59,7 +59,7 @@ pub struct Instance {
 
 impl Instance {
     /// A server that has not begun to serve.
-    pub fn new(config: Config, log: Log, listeners: Vec<(RawFd, SocketAddr)>) -> Self {
+    pub fn new(config: Config, log: Log, listeners: Vec<(RawFd, Address)>) -> Self {
         let limits = Limits { item_size_max: config.item_size_max_bytes, cas: config.cas_enabled };
         let header_len = limits.item_size(0, 0, 0);
         let item_size = ItemSize {

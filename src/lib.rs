@@ -7,11 +7,12 @@
 //!
 //! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (what
 //! a service manager says and hears), [`replies`] (what is to be sent), [`instance`] (what threads share), [`stats`],
-//! [`prefixes`] and [`clients`] (what operators see), [`log`], [`panics`], [`clock`].
+//! [`prefixes`], [`clients`] and [`address`] (what operators see), [`log`], [`panics`], [`clock`].
 //!
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
 //! The store and the protocol know neither sockets nor clocks nor each other.
 
+pub mod address;
 pub mod clients;
 pub mod clock;
 pub mod command;

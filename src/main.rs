@@ -1,15 +1,16 @@
 //! The program: argv and file to a configuration, then to a running server.
 
+use larder::address::Address;
 use larder::config::{self, Config, Invocation};
 use larder::instance::Instance;
 use larder::log::Log;
 use larder::panics;
 use larder::process::{self, PidFile, ProcessError};
-use larder::server;
+use larder::server::{self, Bound};
 use larder::systemd::{self, Manager};
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -50,11 +51,11 @@ fn main() -> ExitCode {
 
 /// What can fail for a reason that the operator must know fails before [`detach`].
 fn serve(mut config: Config) -> Result<(), String> {
-    let mut listeners = systemd::listeners()?;
-    if listeners.is_empty() {
+    let mut listeners = systemd::listeners(config.protocol)?;
+    let binds = listeners.is_empty();
+    if binds {
         listeners = server::bind(&config)?;
     }
-    let bound = addresses(&listeners).map_err(|error| error.to_string())?;
     for path in [&mut config.pid_file, &mut config.port_file] {
         absolute(path)?;
     }
@@ -63,7 +64,13 @@ fn serve(mut config: Config) -> Result<(), String> {
     if !config.without_effect.is_empty() {
         tracing::warn!("without effect here: {}", config.without_effect.join(", "));
     }
-    prepare_process(&config, listeners.len()).map_err(|error| error.to_string())?;
+    // The Unix socket is still to come: it is to be its user's.
+    let listener_count = listeners.len() + usize::from(binds && config.unix_socket.is_some());
+    prepare_process(&config, listener_count).map_err(|error| error.to_string())?;
+    if binds {
+        listeners.extend(server::bind_unix(&config)?);
+    }
+    let bound: Vec<(RawFd, Address)> = listeners.iter().map(Bound::address).collect();
     if config.daemon {
         detach(&config).map_err(|error| error.to_string())?;
     }
@@ -77,7 +84,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     let pid_file = pid_file.map_err(|error| error.to_string())?;
     // Whoever reads the port may connect, and send signals, from here on.
     if let Some(path) = &config.port_file {
-        let addrs: Vec<SocketAddr> = bound.iter().map(|(_, addr)| *addr).collect();
+        let addrs: Vec<SocketAddr> = bound.iter().filter_map(|(_, addr)| addr.ip()).collect();
         process::write_port_file(path, &addrs).map_err(|error| error.to_string())?;
     }
     let instance = Arc::new(Instance::new(config, log, bound));
@@ -89,10 +96,6 @@ fn serve(mut config: Config) -> Result<(), String> {
     // The system takes back the memory of all items at once; item by item takes seconds.
     std::mem::forget(instance);
     Ok(())
-}
-
-fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<(RawFd, SocketAddr)>> {
-    listeners.iter().map(|listener| Ok((listener.as_raw_fd(), listener.local_addr()?))).collect()
 }
 
 /// Takes what only root may take, and stops being root.

@@ -203,8 +203,11 @@ pub fn enable_coredumps() -> Result<(), ProcessError> {
 /// Tells whoever started the server which ports were bound.
 ///
 /// The format is memcached's: a line `TCP INET: 11211` or `TCP INET6: 11211` for each address.
-/// The text is written to `FILE.lck` first.
+/// The text is written to `FILE.lck` first. Without any address there is no file.
 pub fn write_port_file(path: &Path, addresses: &[SocketAddr]) -> Result<(), ProcessError> {
+    if addresses.is_empty() {
+        return Ok(());
+    }
     let mut text = String::new();
     for address in addresses {
         let family = if address.is_ipv4() { "INET" } else { "INET6" };
@@ -458,6 +461,8 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             "TCP INET: 11211\nTCP INET6: 11212\nTCP INET: 65535\n"
         );
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        write_port_file(&directory.path().join("none"), &[]).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         let refusal = write_port_file(&directory.path().join("x/y"), &addresses).unwrap_err();
         assert!(refusal.to_string().starts_with("cannot write the port file "), "{refusal}");

@@ -1,23 +1,24 @@
-//! Sockets and threads: binding, starting what accepts and what serves, stopping.
+//! Sockets and threads: starting what accepts and what serves, stopping.
 //!
 //! A worker is a thread with an event loop of its own; a connection goes to the worker that has the
 //! fewest and stays there. The thread that calls [`run`] accepts; one more looks after the store.
 
 mod accept;
+mod listener;
 mod relief;
 
-use crate::config::{Config, Listen, VERSION};
+pub use listener::{Bound, bind, bind_unix};
+
+use crate::config::VERSION;
 use crate::instance::{Instance, Phase};
 use crate::systemd::Manager;
 use accept::{Acceptor, EXTRA_FDS, Worker};
-use socket2::{Domain, Socket, Type};
+use listener::Listener;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -36,79 +37,12 @@ pub fn reserved_fds(threads: usize, listener_count: usize) -> u64 {
     OTHER_FDS + FDS_PER_THREAD * (threads as u64 + 2) + listener_count as u64
 }
 
-/// Binds every address that the configuration names.
-///
-/// The error is one sentence that names the address.
-pub fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, String> {
-    let mut listeners = Vec::new();
-    let mut named = Vec::new();
-    for listen in &config.listen {
-        let mut failed = None;
-        let mut bound_any = false;
-        for addr in addresses(listen, listen.port.unwrap_or(config.port))? {
-            // The same address by two names; port 0 is another port each time.
-            if addr.port() != 0 && named.contains(&addr) {
-                bound_any = true;
-                continue;
-            }
-            named.push(addr);
-            match bind_one(addr, config.backlog) {
-                Ok(listener) => {
-                    bound_any = true;
-                    listeners.push(listener);
-                }
-                // A name may stand for an address family that this machine does not have.
-                Err(error) if is_unavailable(&error) => failed = Some((addr, error)),
-                Err(error) => return Err(format!("cannot listen on {addr}: {error}")),
-            }
-        }
-        if let (false, Some((addr, error))) = (bound_any, failed) {
-            return Err(format!("cannot listen on {addr}: {error}"));
-        }
-    }
-    Ok(listeners)
-}
-
-fn is_unavailable(error: &io::Error) -> bool {
-    let no_family = nix::errno::Errno::EAFNOSUPPORT as i32;
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
-}
-
-fn addresses(listen: &Listen, port: u16) -> Result<Vec<SocketAddr>, String> {
-    if listen.host == "*" {
-        return Ok(vec![
-            (Ipv4Addr::UNSPECIFIED, port).into(),
-            (Ipv6Addr::UNSPECIFIED, port).into(),
-        ]);
-    }
-    let found = (listen.host.as_str(), port).to_socket_addrs();
-    let mut found: Vec<SocketAddr> = found
-        .map_err(|error| format!("cannot resolve the address {}: {error}", listen.host))?
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    Ok(found)
-}
-
-fn bind_one(addr: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    if addr.is_ipv6() {
-        // So that it does not collide with the same port on IPv4.
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&addr.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
 /// Serves until the instance is told to stop, or `stop_asked` ends: then answers what is on its way, but only until
 /// that ends again. `acceptor` is the calling thread's.
 pub fn run(
     acceptor: &Runtime,
     instance: &Arc<Instance>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<Bound>,
     manager: &Manager,
     mut stop_asked: impl AsyncFnMut(),
 ) -> io::Result<()> {
@@ -165,14 +99,13 @@ pub fn event_loop() -> io::Result<Runtime> {
 /// Accepts on all listeners until it is time to stop.
 async fn accept_all(
     instance: &Arc<Instance>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<Bound>,
     workers: &Arc<[Arc<Worker>]>,
     manager: &Manager,
     stop_asked: impl Future<Output = ()>,
 ) -> io::Result<()> {
     instance.acceptor_counters().total_connections.add(listeners.len() as u64);
-    let listeners: io::Result<Vec<TcpListener>> =
-        listeners.into_iter().map(TcpListener::from_std).collect();
+    let listeners: io::Result<Vec<Listener>> = listeners.into_iter().map(Listener::new).collect();
     let acceptor = Acceptor::new(instance, listeners?, workers);
     let mut accepting = tokio::spawn(acceptor.run());
     announce(instance);
@@ -222,9 +155,11 @@ async fn drain(instance: &Instance, workers: &[Arc<Worker>], stop_asked: impl Fu
 
 fn announce(instance: &Instance) {
     let addrs: Vec<String> = instance.listeners.iter().map(|(_, addr)| addr.to_string()).collect();
+    let (last, others) = addrs.split_last().expect("there is a listener");
     tracing::info!(
-        "larder {VERSION} listens on {}, {} MB, {} threads",
-        addrs.join(" and "),
+        "larder {VERSION} listens on {}{}{last}, {} MB, {} threads",
+        others.join(", "),
+        if others.is_empty() { "" } else { " and " },
         instance.config.memory_limit_bytes >> 20,
         instance.config.threads
     );

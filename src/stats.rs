@@ -14,7 +14,6 @@ use crate::clients::State;
 use crate::instance::Instance;
 use larder_protocol::response::write_stat;
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number that only goes up.
@@ -178,9 +177,9 @@ pub fn conns(instance: &Instance, out: &mut Vec<u8>) {
     let now_ms = instance.clock.now().ms;
     for client in instance.clients.all() {
         let fd = client.fd;
-        stat(out, &format!("{fd}:addr"), address(client.addr()));
+        stat(out, &format!("{fd}:addr"), client.peer().stat());
         if let Some(addr) = instance.clients.listen_addr(fd) {
-            stat(out, &format!("{fd}:listen_addr"), address(addr));
+            stat(out, &format!("{fd}:listen_addr"), addr.stat());
         }
         stat(out, &format!("{fd}:state"), client.state().name());
         stat(out, &format!("{fd}:resps_waiting"), u8::from(client.state() == State::Write));
@@ -188,17 +187,9 @@ pub fn conns(instance: &Instance, out: &mut Vec<u8>) {
         stat(out, &format!("{fd}:secs_since_last_cmd"), idle_ms / 1000);
     }
     for (fd, addr) in &instance.listeners {
-        stat(out, &format!("{fd}:addr"), address(*addr));
+        stat(out, &format!("{fd}:addr"), addr.stat());
         stat(out, &format!("{fd}:state"), "conn_listening");
         stat(out, &format!("{fd}:secs_since_last_cmd"), now_ms / 1000);
-    }
-}
-
-/// An address in memcached's way: `tcp:127.0.0.1:11211`, `tcp6:[::1]:11211`.
-fn address(addr: SocketAddr) -> String {
-    match addr {
-        SocketAddr::V4(addr) => format!("tcp:{addr}"),
-        SocketAddr::V6(addr) => format!("tcp6:[{}]:{}", addr.ip(), addr.port()),
     }
 }
 

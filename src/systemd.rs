@@ -6,11 +6,14 @@
 //!
 //! INVARIANT: without their variables nothing here does anything.
 
+use crate::address::Address;
+use crate::config::Protocol;
+use crate::server::Bound;
 use listenfd::ListenFd;
-use socket2::SockRef;
+use socket2::Socket;
 use std::ffi::OsString;
 use std::io;
-use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -19,10 +22,10 @@ use std::time::Duration;
 /// How long the manager may be busy with other things before it is left uninformed.
 const TELL_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// The sockets that were handed over, ready for [`crate::server::run`]; none where the server is to bind its own.
+/// The sockets that were handed over, to speak this protocol at, ready for [`crate::server::run`]; none where the server is to bind its own.
 ///
 /// The error is one sentence that names the file descriptor.
-pub fn listeners() -> Result<Vec<TcpListener>, String> {
+pub fn listeners(protocol: Protocol) -> Result<Vec<Bound>, String> {
     // As the protocol has it: without a process they are nobody's.
     if std::env::var_os("LISTEN_PID").is_none_or(|pid| pid.is_empty()) {
         return Ok(Vec::new());
@@ -31,22 +34,25 @@ pub fn listeners() -> Result<Vec<TcpListener>, String> {
     let mut listeners = Vec::new();
     for index in 0..handed_over.len() {
         let listener = take(&mut handed_over, index)
+            .and_then(|socket| socket.map(|socket| Bound::new(socket, protocol)).transpose())
             .map_err(|error| format!("cannot listen on what was handed over: {error}"))?;
         listeners.extend(listener);
     }
     Ok(listeners)
 }
 
-fn take(handed_over: &mut ListenFd, index: usize) -> io::Result<Option<TcpListener>> {
-    let Some(listener) = handed_over.take_tcp_listener(index)? else {
+fn take(handed_over: &mut ListenFd, index: usize) -> io::Result<Option<Socket>> {
+    // What is no Unix socket stays for the next question.
+    let unix = handed_over.take_unix_listener(index).ok().flatten().map(Socket::from);
+    let tcp = handed_over.take_tcp_listener(index)?.map(Socket::from);
+    let Some(socket) = unix.or(tcp) else {
         return Ok(None);
     };
-    if !SockRef::from(&listener).is_listener()? {
-        let addr = listener.local_addr()?;
-        return Err(io::Error::other(format!("the socket of {addr} does not listen")));
+    if !socket.is_listener()? {
+        let address = Address::of(socket.as_raw_fd())?;
+        return Err(io::Error::other(format!("the socket of {address} does not listen")));
     }
-    listener.set_nonblocking(true)?;
-    Ok(Some(listener))
+    Ok(Some(socket))
 }
 
 /// Who wants to know how far the server is, if anybody does.

@@ -13,6 +13,7 @@ use std::thread;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
+use super::absent;
 use super::extended::{self, Extended, ExtendedList};
 use super::listen::{self, ListenList};
 use super::{COMPATIBLE_VERSION, Protocol, VERSION, value};
@@ -34,7 +35,8 @@ const WITHOUT_EFFECT: &str = "Accepted, without effect";
 
 const LISTEN_HELP: &str = "\
 Address to listen on: host, host:port, [v6]:port, * for all,
-or a list of these with commas; repeatable";
+or a list of these with commas; repeatable. With proto[ascii]: or
+proto[negotiating]: in front, -B does not count there";
 
 const EXTENDED_HELP: &str = "\
 More options, with commas between them:
@@ -52,6 +54,9 @@ no_maxconns_fast      leave connections beyond -c waiting
 maxconns_per_ip=COUNT connections from one address at the same time
                       [default: 0, any number]
 and, without effect, those for memcached's slabs, LRU lists and hash table";
+
+/// What `-i` prints.
+const LICENCES: &str = include_str!("../../LICENSE");
 
 /// What the arguments say, option by option.
 #[derive(Debug, Clone, Parser)]
@@ -79,6 +84,15 @@ pub(super) struct Options {
     #[arg(short = 'l', long, value_name = "ADDRESS", help_heading = NETWORK, help = LISTEN_HELP)]
     #[arg(default_value = "127.0.0.1", value_parser = listen::list, action = ArgAction::Append)]
     pub(super) listen: Vec<ListenList>,
+
+    /// Unix socket to listen on, instead of any address
+    #[arg(short = 's', long, value_name = "FILE", help_heading = NETWORK)]
+    pub(super) unix_socket: Option<PathBuf>,
+
+    /// Permissions of the Unix socket, in octal
+    #[arg(short = 'a', long, value_name = "MODE", help_heading = NETWORK)]
+    #[arg(default_value = "700", value_parser = value::permissions)]
+    pub(super) unix_mask: u32,
 
     /// UDP port; UDP is not offered, so only 0
     #[arg(short = 'U', long, value_name = "PORT", help_heading = NETWORK)]
@@ -137,7 +151,7 @@ pub(super) struct Options {
     #[arg(help = "Refuse flush_all")]
     pub(super) flush_disabled: bool,
 
-    /// Refuse the commands that list keys
+    /// Refuse the commands that list keys or their prefixes
     #[arg(short = 'X', long = "disable-dumping", help_heading = COMMANDS)]
     pub(super) dump_disabled: bool,
 
@@ -252,10 +266,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Parsed, String> {
     let mut options =
         Options::from_arg_matches(&matches).map_err(|error| sentence(&command, &error))?;
     if options.license {
-        return Ok(Parsed::Print(format!(
-            "larder {VERSION} is licensed under {}, at your choice",
-            env!("CARGO_PKG_LICENSE")
-        )));
+        return Ok(Parsed::Print(format!("larder {VERSION}\n\n{}", LICENCES.trim_end())));
     }
     options.listen_given =
         matches.value_source("listen") == Some(clap::parser::ValueSource::CommandLine);
@@ -336,9 +347,8 @@ fn sentence(command: &Command, error: &clap::Error) -> String {
     let known = command.get_arguments().find(|arg| is_spelling(arg, spelling));
     let option = known.map_or_else(|| argument.to_owned(), label);
     match error.kind() {
-        ErrorKind::UnknownArgument if argument.starts_with('-') => {
-            format!("unknown option '{argument}'; --help lists the options")
-        }
+        ErrorKind::UnknownArgument if argument.starts_with('-') => absent::refusal(argument)
+            .unwrap_or_else(|| format!("unknown option '{argument}'; --help lists the options")),
         ErrorKind::UnknownArgument => {
             format!("unexpected argument '{argument}'; --help lists the options")
         }

@@ -5,7 +5,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::value::digits;
+use super::Protocol;
+use super::value::{self, digits};
 
 /// The longest host name there is, in bytes (RFC 1035, section 2.3.4).
 const HOST_LEN_MAX: usize = 253;
@@ -18,6 +19,8 @@ pub struct Listen {
     pub host: String,
     /// The TCP port, where 0 takes any free one; without it the server's port counts.
     pub port: Option<u16>,
+    /// What may be spoken there; without it what `-B` says.
+    pub protocol: Option<Protocol>,
 }
 
 /// The value of one `-l`; never empty.
@@ -40,13 +43,17 @@ pub(super) fn list(text: &str) -> Result<ListenList, String> {
 }
 
 fn listen(item: &str) -> Result<Listen, String> {
-    if let Some(prefix) = prefix(item) {
+    let (protocol, address) = match item.strip_prefix("proto[").and_then(|it| it.split_once("]:")) {
+        Some((name, address)) => (Some(protocol(name, item)?), address),
+        None => (None, item),
+    };
+    if let Some(prefix) = prefix(address) {
         return Err(format!(
-            "does not offer the prefix '{prefix}' of '{item}': all listeners are alike, without \
-             TLS and without tags"
+            "does not offer the prefix '{prefix}' of '{item}': there is no TLS, and listeners have no \
+             tags"
         ));
     }
-    let (host, port) = split_port(item).ok_or_else(|| not_an_address(item))?;
+    let (host, port) = split_port(address).ok_or_else(|| not_an_address(item))?;
     let port =
         match port {
             None => None,
@@ -54,7 +61,22 @@ fn listen(item: &str) -> Result<Listen, String> {
                 format!("takes a port from 0 to 65535, not '{port}' as in '{item}'")
             })?),
         };
-    Ok(Listen { host: host.to_owned(), port })
+    Ok(Listen { host: host.to_owned(), port, protocol })
+}
+
+/// A protocol as memcached calls it in front of an address, which for one is not as behind `-B`.
+fn protocol(name: &str, item: &str) -> Result<Protocol, String> {
+    let option = match name {
+        "ascii" | "binary" => name,
+        "negotiating" => "auto",
+        _ => {
+            return Err(format!(
+                "takes proto[ascii]:, proto[binary]: or proto[negotiating]: in front of an address, \
+                 not 'proto[{name}]:' as in '{item}'"
+            ));
+        }
+    };
+    value::protocol(option).map_err(|_| format!("does not offer the protocol of '{item}' yet"))
 }
 
 /// Takes an address apart, when its host can be one.
@@ -95,13 +117,11 @@ fn is_host(text: &str) -> bool {
         && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
-/// memcached's marks in front of an address: `notls:`, `proto[ascii]:`, `tag[name]:`,
-/// `tag_name_:`.
+/// memcached's other marks in front of an address: `notls:`, `tag[name]:`, `tag_name_:`.
 fn prefix(item: &str) -> Option<&str> {
     let end = item.find(':')? + 1;
     let prefix = &item[..end];
     let known = matches!(prefix, "notls:" | "btls:" | "mtls:")
-        || prefix.starts_with("proto[")
         || prefix.starts_with("tag[")
         || (prefix.starts_with("tag_") && prefix.ends_with("_:"));
     known.then_some(prefix)
@@ -117,7 +137,13 @@ mod tests {
 
     fn read(text: &str) -> Vec<(String, Option<u16>)> {
         let ListenList(items) = list(text).unwrap_or_else(|refusal| panic!("{text}: {refusal}"));
-        items.into_iter().map(|item| (item.host, item.port)).collect()
+        items
+            .into_iter()
+            .map(|item| {
+                assert_eq!(item.protocol, None, "{text}");
+                (item.host, item.port)
+            })
+            .collect()
     }
 
     #[test]
@@ -170,6 +196,9 @@ mod tests {
             "a b",
             "/tmp/x",
             "-v",
+            "proto[ascii]",
+            "proto[ascii]:",
+            "proto[ascii:]127.0.0.1",
             "*x",
             "**",
             "::1%",
@@ -206,7 +235,6 @@ mod tests {
             ("notls:", "10.0.0.1:1"),
             ("btls:", "10.0.0.1"),
             ("mtls:", "10.0.0.1"),
-            ("proto[ascii]:", "127.0.0.1:1"),
             ("tag[front]:", "127.0.0.1"),
             ("tag_front_:", "127.0.0.1"),
         ] {
@@ -217,5 +245,32 @@ mod tests {
                 "{refusal}"
             );
         }
+    }
+
+    #[test]
+    fn protocols() {
+        let ListenList(items) = list("proto[ascii]:[::1]:1,proto[negotiating]:*,a").unwrap();
+        let [first, second, third] = &items[..] else { panic!("{items:?}") };
+        assert_eq!(
+            (&*first.host, first.port, first.protocol),
+            ("::1", Some(1), Some(Protocol::Ascii))
+        );
+        assert_eq!(
+            (&*second.host, second.port, second.protocol),
+            ("*", None, Some(Protocol::Auto))
+        );
+        assert_eq!((&*third.host, third.protocol), ("a", None));
+        for name in ["", "auto", "ASCII", "proxy"] {
+            let item = format!("proto[{name}]:127.0.0.1");
+            assert_eq!(
+                list(&item).unwrap_err(),
+                format!(
+                    "takes proto[ascii]:, proto[binary]: or proto[negotiating]: in front of an \
+                     address, not 'proto[{name}]:' as in '{item}'"
+                )
+            );
+        }
+        let refusal = list("proto[ascii]:notls:127.0.0.1").unwrap_err();
+        assert!(refusal.starts_with("does not offer the prefix 'notls:' of 'proto["), "{refusal}");
     }
 }

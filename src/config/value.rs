@@ -53,6 +53,14 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
     })
 }
 
+/// `-a`: permission bits, in octal as `chmod` takes them.
+pub(super) fn permissions(text: &str) -> Result<u32, String> {
+    digits::<u64>(text)
+        .and_then(|_| u32::from_str_radix(text, 8).ok())
+        .filter(|bits| *bits <= 0o777)
+        .ok_or_else(|| format!("takes permissions in octal from 0 to 777, not '{text}'"))
+}
+
 /// `-U`: there is only the 0 that turns UDP off.
 pub(super) fn udp_port(text: &str) -> Result<u16, String> {
     digits(text).filter(|port| *port == 0).ok_or_else(|| {
@@ -124,6 +132,19 @@ pub(super) fn growth_factor(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn permissions_are_octal() {
+        for (text, bits) in [("0", 0), ("700", 0o700), ("0660", 0o660), ("777", 0o777)] {
+            assert_eq!(permissions(text), Ok(bits));
+        }
+        for text in ["", "1000", "8", "-7", "+7", "0o7", "rwx"] {
+            assert_eq!(
+                permissions(text),
+                Err(format!("takes permissions in octal from 0 to 777, not '{text}'"))
+            );
+        }
+    }
 
     #[test]
     fn numbers_are_strict() {

@@ -7,6 +7,7 @@
 
 use super::incoming::{BEGUN_LEN_MIN, Beginning, Incoming};
 use crate::command::{self, Context, Flow};
+use crate::config::Protocol;
 use crate::replies::Replies;
 use crate::store::Key;
 use arrayvec::ArrayVec;
@@ -30,6 +31,8 @@ const LOGGED_LEN_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Session {
     position: Position,
+    /// What its listener lets it speak.
+    protocol: Protocol,
     /// Nothing has come yet.
     fresh: bool,
     /// So far the lines of the input are logged. Some may be parsed again, when replies had to be sent before them.
@@ -86,10 +89,12 @@ pub enum Next {
     Close,
 }
 
-impl Default for Session {
-    fn default() -> Self {
+impl Session {
+    /// At the front of the first request.
+    pub fn new(protocol: Protocol) -> Self {
         Self {
             position: Position::Request,
+            protocol,
             fresh: true,
             logged_len: 0,
             task_count_max: TASK_COUNT_MAX,
@@ -97,9 +102,7 @@ impl Default for Session {
             expects_large: false,
         }
     }
-}
 
-impl Session {
     /// Whether it is skipping a refused data block.
     pub fn is_swallowing(&self) -> bool {
         let is_incoming_lost =
@@ -134,7 +137,11 @@ impl Session {
 
     /// Answers what is in `input`, appending to `out`.
     pub fn run(&mut self, cx: &Context<'_>, input: &[u8], out: &mut Replies) -> Progress {
-        if self.fresh && input.first() == Some(&BINARY_MAGIC) {
+        let is_negotiated = match self.protocol {
+            Protocol::Auto => self.fresh,
+            Protocol::Ascii => false,
+        };
+        if is_negotiated && input.first() == Some(&BINARY_MAGIC) {
             tracing::debug!("closing: the client speaks the binary protocol, which is not offered");
             return Progress { consumed: 0, partial_len: 0, next: Next::Close };
         }

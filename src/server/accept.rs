@@ -5,6 +5,8 @@
 //!
 //! INVARIANT: never more than `-c` connections are served at a time, and [`RESERVE_COUNT`].
 
+use super::listener::{Listener, set_options};
+use crate::address::Peer;
 use crate::connection::{Connection, linger};
 use crate::instance::Instance;
 use crate::panics;
@@ -13,14 +15,13 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
@@ -57,7 +58,7 @@ impl Worker {
 #[derive(Debug)]
 pub(super) struct Acceptor {
     instance: Arc<Instance>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     workers: Arc<[Arc<Worker>]>,
     /// One permit for each connection that may be open.
     limit: Arc<Semaphore>,
@@ -74,7 +75,7 @@ pub(super) struct Acceptor {
 impl Acceptor {
     pub(super) fn new(
         instance: &Arc<Instance>,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         workers: &Arc<[Arc<Worker>]>,
     ) -> Self {
         let limit = usize::try_from(instance.config.max_connections).unwrap_or(usize::MAX);
@@ -100,17 +101,17 @@ impl Acceptor {
         loop {
             first = (first + 1) % this.listeners.len();
             match this.accept(first).await {
-                Ok((stream, addr)) => {
+                Ok((stream, peer)) => {
                     this.enable_accepting();
-                    let is_full = this.instance.clients.is_full(addr.ip());
+                    let is_full = this.instance.clients.is_full(peer);
                     let permit = Arc::clone(&this.limit).try_acquire_owned().ok();
                     if let (Some(permit), false) = (permit, is_full) {
-                        this.deal(stream, addr, permit);
+                        this.deal(stream, peer, permit);
                     } else if is_full || this.instance.config.maxconns_fast {
                         tried.truncate(TRIED_COUNT_MAX - 1);
-                        tried.push_front(this.hear_out(stream, addr));
+                        tried.push_front(this.hear_out(stream, peer));
                     } else {
-                        this.let_wait(stream, addr).await;
+                        this.let_wait(stream, peer).await;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -125,7 +126,7 @@ impl Acceptor {
     }
 
     /// The next connection on any listener.
-    async fn accept(&self, first: usize) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&self, first: usize) -> io::Result<(TcpStream, Peer)> {
         poll_fn(|cx| {
             let (before, from) = self.listeners.split_at(first);
             let accepted = from.iter().chain(before).find_map(|listener| {
@@ -162,7 +163,7 @@ impl Acceptor {
     }
 
     /// Lets a connection wait until another leaves. Waits itself where too many do, and nothing is accepted then.
-    async fn let_wait(self: &Arc<Self>, stream: TcpStream, addr: SocketAddr) {
+    async fn let_wait(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
         self.disable_accepting();
         let place = Arc::clone(&self.waiting).acquire_owned().await;
         let this = Arc::clone(self);
@@ -178,14 +179,14 @@ impl Acceptor {
                     },
                 }
             };
-            this.deal(stream, addr, permit.expect("the semaphore is never closed"));
+            this.deal(stream, peer, permit.expect("the semaphore is never closed"));
             drop(place);
             this.enable_accepting();
         });
     }
 
     /// Turns a connection away when it asks for anything but `stats`, or too late, or when the result is dropped.
-    fn hear_out(self: &Arc<Self>, stream: TcpStream, addr: SocketAddr) -> oneshot::Sender<()> {
+    fn hear_out(self: &Arc<Self>, stream: TcpStream, peer: Peer) -> oneshot::Sender<()> {
         let (place, replaced) = oneshot::channel();
         let this = Arc::clone(self);
         tokio::spawn(async move {
@@ -194,7 +195,7 @@ impl Acceptor {
                 _ = replaced => None,
             };
             match permit {
-                Some(permit) => this.deal(stream, addr, permit),
+                Some(permit) => this.deal(stream, peer, permit),
                 None => this.reject(stream),
             }
         });
@@ -227,16 +228,16 @@ impl Acceptor {
     }
 
     /// Gives a connection to the worker that has the fewest.
-    fn deal(&self, stream: TcpStream, addr: SocketAddr, permit: OwnedSemaphorePermit) {
+    fn deal(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
         let open = |index: &usize| self.workers[*index].open.load(Relaxed);
         self.instance.acceptor_counters().total_connections.increment();
         let index = (0..self.workers.len()).min_by_key(open).expect("there is a worker");
         let seat = Seat::take(Arc::clone(&self.workers[index]));
-        let mut connection = match self.hand_over(stream, addr, index) {
+        let mut connection = match self.hand_over(stream, peer, index) {
             Ok(connection) => connection,
             Err(error) => return tracing::debug!("cannot hand over a connection: {error}"),
         };
-        tracing::debug!(client = %addr, "connected");
+        tracing::debug!(client = %peer, "connected");
         // What is moved into it is the memory of an idle connection.
         self.workers[index].event_loop.spawn(async move {
             let outcome = {
@@ -248,13 +249,13 @@ impl Acceptor {
                 .await
             };
             match outcome {
-                Ok(Ok(())) => tracing::debug!(client = %connection.addr(), "closed"),
+                Ok(Ok(())) => tracing::debug!(client = %connection.peer(), "closed"),
                 Ok(Err(error)) => {
-                    tracing::debug!(client = %connection.addr(), "connection ended: {error}");
+                    tracing::debug!(client = %connection.peer(), "connection ended: {error}");
                 }
                 Err(panic) => {
                     connection.count_panic();
-                    tracing::error!(client = %connection.addr(), "closed: serving it panicked: {panic}");
+                    tracing::error!(client = %connection.peer(), "closed: serving it panicked: {panic}");
                 }
             }
             // Its seat is free when its socket is.
@@ -264,19 +265,13 @@ impl Acceptor {
     }
 
     /// A connection in the event loop of a worker.
-    fn hand_over(
-        &self,
-        stream: TcpStream,
-        addr: SocketAddr,
-        index: usize,
-    ) -> io::Result<Connection> {
+    fn hand_over(&self, stream: TcpStream, peer: Peer, index: usize) -> io::Result<Connection> {
         let stream = stream.into_std()?;
-        stream.set_nodelay(true)?;
-        socket2::SockRef::from(&stream).set_keepalive(true)?;
+        set_options(&stream, peer)?;
         let now = self.instance.clock.now();
         let _context = self.workers[index].event_loop.enter();
         let stream = TcpStream::from_std(stream)?;
-        let guest = self.instance.clients.enter(stream.as_raw_fd(), addr, now.ms);
+        let guest = self.instance.clients.enter(stream.as_raw_fd(), peer, now.ms);
         Ok(Connection::new(Arc::clone(&self.instance), index, stream, guest))
     }
 }

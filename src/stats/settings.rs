@@ -3,6 +3,7 @@
 //! What configures memcached's slabs, LRU threads, flash and TLS shows as off or 0: it has no effect here.
 
 use super::{stat, yes};
+use crate::address::Address;
 use crate::config::Protocol;
 use crate::instance::Instance;
 
@@ -11,15 +12,19 @@ pub fn settings(instance: &Instance, out: &mut Vec<u8>) {
     let config = &instance.config;
     stat(out, "maxbytes", config.memory_limit_bytes);
     stat(out, "maxconns", config.max_connections);
-    stat(out, "tcpport", instance.listeners.first().map_or(0, |(_, addr)| addr.port()));
+    let first = instance.listeners.iter().find_map(|(_, addr)| addr.ip());
+    stat(out, "tcpport", first.map_or(config.port, |addr| addr.port()));
     stat(out, "udpport", 0);
     let hosts: Vec<&str> = config.listen.iter().map(|listen| listen.host.as_str()).collect();
     stat(out, "inter", hosts.join(","));
     stat(out, "verbosity", instance.log.verbosity());
     stat(out, "oldest", 0);
     stat(out, "evictions", if config.evictions { "on" } else { "off" });
-    stat(out, "domain_socket", "NULL");
-    stat(out, "umask", 700);
+    match &config.unix_socket {
+        Some(path) => stat(out, "domain_socket", Address::Unix(path.clone())),
+        None => stat(out, "domain_socket", "NULL"),
+    }
+    stat(out, "umask", format_args!("{:o}", config.unix_mask));
     stat(out, "shutdown_command", yes(config.shutdown_command));
     stat(out, "growth_factor", "0.00");
     stat(out, "chunk_size", 0);

@@ -4,6 +4,8 @@ use crate::process::{DEADLINE, Server};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 /// One connection.
 pub(crate) struct Client(BufReader<TcpStream>);
@@ -17,6 +19,13 @@ impl Client {
         stream.set_nodelay(true).expect("a TCP option");
         stream.set_write_timeout(Some(DEADLINE)).expect("a timeout above zero");
         Self(BufReader::new(stream))
+    }
+
+    /// Over a Unix socket, of which nothing is asked but what it shares with TCP.
+    pub(crate) fn over_unix(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout above zero");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a timeout above zero");
+        Self(BufReader::new(OwnedFd::from(stream).into()))
     }
 
     /// Sends bytes; the error is the test's to judge.

@@ -25,6 +25,7 @@ mod process;
 mod script;
 mod stats;
 mod systemd;
+mod transports;
 
 use process::{DEADLINE, Server};
 use std::io::Write as _;

@@ -10,6 +10,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -59,6 +60,30 @@ impl Server {
             Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), directory };
         let port = server.wait_for_port(&ports, &command);
         server.address.set_port(port);
+        server
+    }
+
+    /// Starts `program` with `args` on a Unix socket and returns once it listens there: what its address is then, is
+    /// not said.
+    pub(crate) fn start_at(program: &Path, socket: &Path, args: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory for the server");
+        let stderr = File::create(directory.path().join("stderr")).expect("a file for stderr");
+        let mut command = Command::new(program);
+        command.arg("-s").arg(socket).args(["-u", "root"]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let mut server =
+            Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), directory };
+        let deadline = Instant::now() + DEADLINE;
+        // A socket that is there already refuses.
+        while UnixStream::connect(socket).is_err() {
+            if let Some(status) = server.child.try_wait().expect("the state of our own child") {
+                panic!("{command:?} ended at once, {status}: {}", server.stderr());
+            }
+            assert!(Instant::now() < deadline, "{command:?} does not listen: {}", server.stderr());
+            thread::sleep(POLL_INTERVAL);
+        }
         server
     }
 

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,34 @@ fn sockets_that_are_handed_over_are_used_and_outlive_it() {
 }
 
 #[test]
+fn a_unix_socket_may_be_one_of_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("unix");
+    let abstract_addr =
+        SocketAddr::from_abstract_name(format!("larder-handed-over-{}", std::process::id()));
+    let abstract_addr = abstract_addr.expect("a short name");
+    for unix in [UnixListener::bind(&path), UnixListener::bind_addr(&abstract_addr)] {
+        let unix = unix.expect("a new name");
+        let addr = unix.local_addr().expect("ours");
+        // Where memcached would listen by itself does not count.
+        let server = Server::start_command(activated(listener(), unix, &["-s", "/nonexistent/x"]));
+        let stream = UnixStream::connect_addr(&addr).expect("it listens");
+        let mut client = Client::over_unix(stream);
+        client.ask("set k 0 0 1\r\nx\r\n", "STORED\r\n");
+        Client::connect(&server).ask("get k\r\n", "VALUE k 0 1\r\nx\r\nEND\r\n");
+        let shown = match addr.as_pathname() {
+            Some(path) => format!("unix:{}", path.display()),
+            None => format!("unix:@larder-handed-over-{}", std::process::id()),
+        };
+        let lines = client.lines("stats conns\r\n");
+        let shown_count = lines.iter().filter(|line| line.ends_with(&shown)).count();
+        assert_eq!(shown_count, 2, "the listener and its client");
+        assert!(server.stop().success());
+    }
+    assert!(path.exists(), "it is the manager's");
+}
+
+#[test]
 fn sockets_for_another_process_are_let_alone() {
     let ours = listener();
     let addr = ours.local_addr().expect("ours");
@@ -130,7 +158,11 @@ fn sockets_for_another_process_are_let_alone() {
 fn what_cannot_be_listened_on_is_refused_in_one_sentence() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = std::fs::File::create(directory.path().join("file")).expect("a file");
-    let unix = UnixListener::bind(directory.path().join("unix")).expect("a new name");
+    let path = directory.path().join("unix");
+    let unix = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+    let unix = unix.expect("a socket");
+    unix.bind(&socket2::SockAddr::unix(&path).expect("a short path")).expect("a new name");
+    let datagram = UnixDatagram::bind(directory.path().join("datagram")).expect("a new name");
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let tcp = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let tcp = tcp.expect("a socket");
@@ -139,7 +171,8 @@ fn what_cannot_be_listened_on_is_refused_in_one_sentence() {
     let addr = tcp.local_addr().expect("ours").as_socket().expect("an IP address");
     for (socket, why) in [
         (OwnedFd::from(file), "fd 4 is not a socket".to_owned()),
-        (unix.into(), "fd 4 is not a valid tcp socket".to_owned()),
+        (unix.into(), format!("the socket of {} does not listen", path.display())),
+        (datagram.into(), "fd 4 is not a valid tcp socket".to_owned()),
         (udp.into(), "fd 4 is not a valid tcp socket".to_owned()),
         (tcp.into(), format!("the socket of {addr} does not listen")),
     ] {

@@ -14,7 +14,7 @@ fn instance() -> Instance {
 fn talk(instance: &Instance, input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
     let now = instance.clock.now();
     let cx = Context { instance, counters: &instance.counters[0], now };
-    let mut session = Session::default();
+    let mut session = Session::new(instance.config.protocol);
     let (mut replies, mut out) = (Vec::new(), Replies::default());
     let mut send = |out: &mut Replies| {
         out.pieces().for_each(|piece| replies.extend_from_slice(piece));
@@ -84,6 +84,14 @@ fn a_binary_client_is_closed_at_once() {
     // Later, it is a byte like any other.
     let (replies, closed) = talk(&instance(), b"version\r\n\x80\x80\x80\r\n", &[]);
     assert_eq!((&replies[..], closed), (&b"VERSION 1.6.45\r\nERROR\r\n"[..], false));
+}
+
+#[test]
+fn where_only_text_is_spoken_the_first_byte_says_nothing() {
+    let config = Config { threads: 1, protocol: Protocol::Ascii, ..Config::default() };
+    let instance = Instance::new(config, Log::default(), Vec::new());
+    let (replies, closed) = talk(&instance, b"\x80\x0bx\r\nversion\r\n", &[]);
+    assert_eq!((&replies[..], closed), (&b"ERROR\r\nVERSION 1.6.45\r\n"[..], false));
 }
 
 #[test]
