@@ -61,6 +61,7 @@ impl Prefixes {
     }
 
     /// Counts a read of a key.
+    #[inline]
     pub fn record_get(&self, key: &[u8], hit: bool) {
         if let Some(mut counts) = self.counts(key) {
             counts.get += 1;
@@ -69,6 +70,7 @@ impl Prefixes {
     }
 
     /// Counts a storage command on a key.
+    #[inline]
     pub fn record_set(&self, key: &[u8]) {
         if let Some(mut counts) = self.counts(key) {
             counts.set += 1;
@@ -102,11 +104,15 @@ impl Prefixes {
         None
     }
 
-    /// The counts to add to, where the key has a prefix and there is room for it.
+    /// The counts to add to, where any are kept.
+    #[inline]
     fn counts(&self, key: &[u8]) -> Option<RefMut<'_, Arc<[u8]>, Counts>> {
-        if !self.is_enabled() {
-            return None;
-        }
+        if self.is_enabled() { self.counts_of(key) } else { None }
+    }
+
+    /// Those of a key that has a prefix, where there is room for it.
+    #[cold]
+    fn counts_of(&self, key: &[u8]) -> Option<RefMut<'_, Arc<[u8]>, Counts>> {
         let prefix = &key[..key.iter().position(|byte| *byte == self.delimiter)?];
         if let Some(counts) = self.table.get_mut(prefix) {
             return Some(counts);

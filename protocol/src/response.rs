@@ -57,9 +57,14 @@ pub fn write_value_line(
     let mut digits = itoa::Buffer::new();
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
-    out.push(b' ');
-    out.extend_from_slice(digits.format(flags).as_bytes());
-    out.push(b' ');
+    // Most clients leave them 0.
+    if flags == 0 {
+        out.extend_from_slice(b" 0 ");
+    } else {
+        out.push(b' ');
+        out.extend_from_slice(digits.format(flags).as_bytes());
+        out.push(b' ');
+    }
     out.extend_from_slice(digits.format(value_len).as_bytes());
     if verb.with_cas() {
         out.push(b' ');

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::replies::Replies;
-use crate::store::{Deadline, ItemView, Key, Miss, Value};
+use crate::store::{Deadline, ItemView, Key, Loan, Miss, Value};
 use larder_protocol::Retrieve;
 use larder_protocol::response::write_value_line;
 
@@ -31,9 +31,21 @@ pub(super) fn push_value(
     head_len: usize,
     head: impl FnOnce(&mut Vec<u8>),
 ) {
-    let loan = value.lend(LENT_LEN_MIN);
-    out.text.reserve(head_len + if loan.is_none() { value.len() } else { 0 });
-    head(&mut out.text);
+    if let Some(piece) = value.piece() {
+        out.text.reserve(head_len + piece.len());
+        head(&mut out.text);
+        out.text.extend_from_slice(piece);
+    } else {
+        let loan = value.lend(LENT_LEN_MIN);
+        out.text.reserve(head_len + if loan.is_none() { value.len() } else { 0 });
+        head(&mut out.text);
+        push_pieces(value, loan, out);
+    }
+}
+
+/// Appends a value that is in several pieces, the front of it lent or not.
+#[inline(never)]
+fn push_pieces(value: Value<'_>, loan: Option<Loan>, out: &mut Replies) {
     if let Some(loan) = loan {
         out.push(loan);
         value.copy_rest_to(&mut out.text);

@@ -33,6 +33,12 @@ impl<'a> Value<'a> {
         self.len() == 0
     }
 
+    /// All of it, where it is in one piece.
+    #[inline]
+    pub fn piece(&self) -> Option<&'a [u8]> {
+        (self.body.is_none() && self.rest.is_empty()).then_some(self.front)
+    }
+
     /// Its pieces, in order.
     pub fn parts(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let body = self.body.into_iter().flat_map(|body| body.parts());
