@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`request`] (all that a client can ask), [`parse()`] (bytes to requests),
 //! [`retrieve`] (the keys of a `get`, one at a time), [`response`] and [`reject`] (every line that
-//! a server can answer), `token` (words and numbers).
+//! a server can answer), `token` (words and numbers), `plain` (what most requests look like).
 //!
 //! The crate owns the wire format and nothing else: it does no input or output, reads no clock,
 //! keeps no counters and knows no store. It borrows from the caller's buffer and allocates nothing.
@@ -11,6 +11,7 @@
 //! INVARIANT: one request yields one reply: what is wrong in it never spills into the next one.
 
 pub mod parse;
+mod plain;
 pub mod reject;
 pub mod request;
 pub mod response;

@@ -10,6 +10,7 @@
 //! get keeps the replies before its error.
 
 use crate::KEY_LEN_MAX;
+use crate::plain;
 use crate::reject::Reject;
 use crate::request::{
     ArithmeticVerb, DetailMode, Request, RetrieveVerb, ShutdownMode, StatsTopic, StoreVerb,
@@ -127,6 +128,14 @@ pub enum Then {
 /// The reply to a `get` needs its keys too: they are left in the stream for
 /// [`Retrieve::next_key`].
 pub fn parse(input: &[u8], limits: Limits) -> Parsed<'_> {
+    match plain::set_line(input) {
+        Some(line) => block(line, input, limits),
+        None => parse_any(input, limits),
+    }
+}
+
+/// The same, whatever it is.
+fn parse_any(input: &[u8], limits: Limits) -> Parsed<'_> {
     let Some(line_end) = memchr(b'\n', input) else {
         return unfinished_line(input);
     };
@@ -136,6 +145,9 @@ pub fn parse(input: &[u8], limits: Limits) -> Parsed<'_> {
     }
     let line = &input[..line_end];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.starts_with(b"get ") {
+        return retrieve(RetrieveVerb::Get, 3);
+    }
     let verb_end = memchr(b' ', line).unwrap_or(line.len());
     match &line[..verb_end] {
         b"get" => retrieve(RetrieveVerb::Get, verb_end),
@@ -245,18 +257,22 @@ fn store<'a>(
     else {
         return refuse_unless(noreply, Reject::BadLine, consumed);
     };
+    block(StoreLine { verb, key, flags, exptime, noreply, line_len, value_len }, input, limits)
+}
+
+/// The data block behind the line of a storage command.
+fn block<'a>(line: StoreLine<'a>, input: &'a [u8], limits: Limits) -> Parsed<'a> {
+    let StoreLine { verb, key, flags, exptime, noreply, line_len, value_len } = line;
+    let consumed = line.request_len();
     if limits.item_size(key.len(), flags, value_len as u64) > u64::from(limits.item_size_max) {
         return request(Request::StoreTooLarge { verb, key, noreply }, consumed);
     }
-    let Some(block) = input.get(line_len..consumed) else {
-        let line = StoreLine { verb, key, flags, exptime, noreply, line_len, value_len };
-        return Parsed::NeedBlock(line);
-    };
-    match block.strip_suffix(BLOCK_END) {
-        Some(value) => {
+    match input.get(line_len..consumed).map(|block| block.strip_suffix(BLOCK_END)) {
+        None => Parsed::NeedBlock(line),
+        Some(Some(value)) => {
             request(Request::Store { verb, key, flags, exptime, value, noreply }, consumed)
         }
-        None => refuse_unless(noreply, Reject::BadDataChunk, consumed),
+        Some(None) => refuse_unless(noreply, Reject::BadDataChunk, consumed),
     }
 }
 

@@ -343,6 +343,22 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Plain lines of `set` are read in a way of their own.
+    #[test]
+    fn plain_or_not_makes_no_difference(
+        key in "[!-~]{0,252}|[ -~]{0,3}|\\PC{0,9}",
+        numbers in proptest::collection::vec(prop_oneof![Just(0), 0..10_u64, any::<u64>()], 3),
+        seam in proptest::sample::select(vec![" ", "  ", "\t", " +", " -"]),
+        tail in proptest::sample::select(vec!["", " noreply", " ", " x", " noreply noreply"]),
+        end in proptest::sample::select(vec!["\r\n", "\n", "\r\r\n", ""]),
+        block in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'x')], 0..14),
+    ) {
+        let [flags, exptime, len] = numbers[..] else { unreachable!("there are three") };
+        let line = format!("set {key} {flags}{seam}{exptime} {len}{tail}{end}");
+        let input = [line.as_bytes(), &block].concat();
+        prop_assert_eq!(parse(&input, LIMITS), parse_any(&input, LIMITS));
+    }
+
     /// Whatever the bytes: no panic, and progress or a wait for more than there is.
     #[test]
     fn arbitrary_bytes_make_progress(input in proptest::collection::vec(any::<u8>(), 0..400)) {
