@@ -61,7 +61,8 @@ class Example:
 
 
 def main(check):
-    print(f"python-memcached {memcache.__version__}, pymysql {pymysql.VERSION_STRING}")
+    check.client(f"python-memcached {memcache.__version__} in front of MariaDB", "Python", "text",
+                 "the example above: misses, hits, updates, expiry, a cache that is down")
     with mariadb() as mysql_socket, Server("-vv") as server:
         example = Example(mysql_socket, server.address)
         first_read_then_cached(check, example, server)

@@ -23,6 +23,10 @@ class Checks:
     def __init__(self):
         self.count = 0
 
+    def client(self, name, language, protocol, what):
+        """Name what is proven: a row of the README's table of clients."""
+        print("CLIENT", name, language, protocol, what, sep=" | ")
+
     def true(self, condition, what):
         """`condition` holds. (`assert` would be dropped by `python -O`.)"""
         if not condition:

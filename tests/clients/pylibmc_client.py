@@ -32,7 +32,10 @@ def connect(address, kind=pylibmc.Client, **behaviors):
 
 
 def main(check):
-    print(f"pylibmc {pylibmc.__version__}, libmemcached {pylibmc.libmemcached_version}")
+    check.client(
+        f"pylibmc {pylibmc.__version__}, libmemcached {pylibmc.libmemcached_version}", "Python",
+        "text", "every command, pickled values, threads, a server that dies",
+    )
     with Server("-I", "1m") as server:
         client = connect(server.address)
         reads_and_writes(check, client)

@@ -33,7 +33,8 @@ class Book:
 
 
 def main(check):
-    print(f"pymemcache {pymemcache.__version__}")
+    check.client(f"pymemcache {pymemcache.__version__}", "Python", "text",
+                 "every command, noreply, pooling, hashing over three servers, a server that dies")
     with Server("-I", "1m") as server:
         client = pymemcache.Client(
             server.address, default_noreply=False, serde=serde.pickle_serde,
@@ -383,15 +384,16 @@ def server_commands(check, client):
 
 def several_servers(check):
     values = {f"key-{number}": f"{number}" for number in range(100)}
-    with Server() as first, Server() as second:
-        client = pymemcache.HashClient([first.address, second.address], use_pooling=True,
+    with Server() as first, Server() as second, Server() as third:
+        servers = [first, second, third]
+        client = pymemcache.HashClient([server.address for server in servers], use_pooling=True,
                                        max_pool_size=4, encoding="utf8",
                                        serde=serde.pickle_serde, **TIMEOUTS)
-        check.equal(client.set_many(values, noreply=False), [], "set_many over two servers")
-        check.equal(client.get_many(values), values, "get_many over two servers")
-        counts = [int(read_stats(server.address)["curr_items"]) for server in (first, second)]
+        check.equal(client.set_many(values, noreply=False), [], "set_many over three servers")
+        check.equal(client.get_many(values), values, "get_many over three servers")
+        counts = [int(read_stats(server.address)["curr_items"]) for server in servers]
         check.equal(sum(counts), 100, "every key is on one server")
-        check.true(min(counts) > 0, "both servers have some")
+        check.true(min(counts) > 0, "each server has some")
         client.close()
 
 

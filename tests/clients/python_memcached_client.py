@@ -26,7 +26,8 @@ class Book:
 
 
 def main(check):
-    print(f"python-memcached {memcache.__version__}")
+    check.client(f"python-memcached {memcache.__version__}", "Python", "text",
+                 "every command, pickled values, several servers, a server that dies")
     with Server("-I", "1m") as server:
         client = memcache.Client([server.address])
         reads_and_writes(check, client)

@@ -26,13 +26,14 @@ LARGEST_VALUE_LEN = 1_048_516
 
 
 class Server:
-    """A context manager around one server process on a free port of the loopback.
+    """A context manager around one server process on a free port of the loopback, or with
+    `unix` on a Unix socket of its own, whose `path` then stands in place of the port.
 
     Leaving it stops the process, and fails when the server does not stop as it should or
     had ended by itself. Only the process started here is ever signalled.
     """
 
-    def __init__(self, *args):
+    def __init__(self, *args, unix=False):
         binary = os.environ.get("LARDER_BIN")
         if not binary:
             raise SystemExit("LARDER_BIN is not set: name the server binary to test")
@@ -43,8 +44,10 @@ class Server:
         self._args = args
         self._process = None
         self._reserved = None
+        self._unix = unix
         self.host = HOST
         self.port = None
+        self.path = None
 
     @property
     def address(self):
@@ -101,6 +104,9 @@ class Server:
         port_file = Path(self._directory.name, "port")
         port_file.unlink(missing_ok=True)
         command = [self._binary, "-l", HOST, "-p", port, "-m", "64", *self._args]
+        if self._unix:
+            self.path = str(Path(self._directory.name, "socket"))
+            command += ["-s", self.path]
         if os.geteuid() == 0:
             command += ["-u", "root"]  # memcached does not run as root unless told so
         with open(Path(self._directory.name, "log"), "ab") as log:
@@ -113,6 +119,13 @@ class Server:
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + START_LIMIT_S
+        if self._unix:
+            while not _accepts(self.path):
+                self._require_alive()
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"no socket in {START_LIMIT_S} s\n{self.log()[-4000:]}")
+                time.sleep(POLL_S)
+            return
         while not (match := re.search(r"^TCP INET: (\d+)\n", _text(port_file), re.MULTILINE)):
             self._require_alive()
             if time.monotonic() > deadline:
@@ -181,6 +194,11 @@ def read_value(address, key):
     header, rest = reply.split(b"\r\n", 1)
     _value, _key, flags, length = header.split()
     return int(flags), rest[: int(length)]
+
+
+def _accepts(path):
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def _bound_socket(port):

@@ -88,6 +88,8 @@ class Terminal:
 
 
 def main(check):
+    check.client("telnet, netcat", "by hand", "text",
+                 "what a person types and sees, with both kinds of line ends")
     for program in ("telnet", "nc"):
         if not shutil.which(program):
             raise SystemExit(f"{program} is not installed")
