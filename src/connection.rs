@@ -315,7 +315,7 @@ impl Connection {
             };
         };
         if self.unsent.is_none() {
-            self.hold_replies(self.held.len())?;
+            self.hold_replies(self.held.len() + self.session.dump_len())?;
         }
         if consumed > partial_len {
             self.guest.touch(now.ms);

@@ -4,6 +4,7 @@ use crate::address::Address;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::crawler::Crawler;
 use crate::log::Log;
 use crate::prefixes::Prefixes;
 use crate::stats::{Counters, Totals};
@@ -41,6 +42,8 @@ pub struct Instance {
     pub clients: Arc<Clients>,
     /// `stats detail`.
     pub prefixes: Prefixes,
+    /// Who looks for dead items.
+    pub crawler: Crawler,
     /// The log's level.
     pub log: Log,
     /// One for each worker, then the acceptor's; each written by its thread alone.
@@ -86,6 +89,7 @@ impl Instance {
                 config.max_connections_per_ip,
             )),
             prefixes: Prefixes::new(config.prefix_delimiter, config.detail_enabled),
+            crawler: Crawler::default(),
             log,
             counters: (0..=config.threads).map(|_| Counters::default()).collect(),
             listeners,

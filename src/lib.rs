@@ -18,6 +18,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod crawler;
 pub mod instance;
 pub mod log;
 pub mod panics;

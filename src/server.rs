@@ -84,8 +84,19 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
         event_loop.block_on(async {
             let mut phase = instance.phase.subscribe();
             let mut is_over = async || phase.wait_for(|phase| *phase == Phase::Over).await.is_ok();
-            while timeout(MAINTENANCE_PAUSE, is_over()).await.is_err() {
-                instance.store.maintain(instance.clock.now());
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(MAINTENANCE_PAUSE) => {}
+                    () = instance.crawler.asked() => {}
+                    _ = is_over() => break,
+                }
+                let is_asked = instance.crawler.is_running();
+                if instance.crawler.is_enabled() {
+                    instance.store.maintain(instance.clock.now(), is_asked);
+                }
+                if is_asked {
+                    instance.crawler.end();
+                }
             }
         });
     })

@@ -130,6 +130,8 @@ counters! {
     time_in_listen_disabled_us,
     /// Times that a connection let others go first after `-R` requests.
     conn_yields,
+    /// Searches for dead items that clients asked for, and listings of items.
+    lru_crawler_starts,
     /// Connections closed because serving them panicked.
     conn_panics,
 }

@@ -10,6 +10,7 @@
 //! get keeps the replies before its error.
 
 use crate::KEY_LEN_MAX;
+use crate::admin;
 use crate::plain;
 use crate::reject::Reject;
 use crate::request::{
@@ -296,6 +297,13 @@ fn without_block<'a>(verb: &[u8], words: &Words<'a>, line_len: usize) -> Parsed<
             Some(level) => Ok(Request::Verbosity { level, noreply }),
             None => Err(Reject::BadLine),
         },
+        // Its last word is never a `noreply`.
+        b"lru_crawler" => {
+            return match admin::lru_crawler(words) {
+                Ok(admin) => request(Request::Admin { admin, noreply: false }, line_len),
+                Err(reject) => refuse(reject, line_len),
+            };
+        }
         b"stats" => Ok(Request::Stats(stats_topic(words))),
         b"shutdown" => Ok(Request::Shutdown(match words.at(1) {
             b"" => Some(ShutdownMode::Now),
@@ -365,8 +373,7 @@ fn stats_topic(words: &Words<'_>) -> StatsTopic {
     } else if b"settings".starts_with(topic) {
         StatsTopic::Settings
     } else if b"cachedump".starts_with(topic) {
-        // Not offered, yet its abbreviations must not become those of `conns`.
-        StatsTopic::Unknown
+        StatsTopic::Cachedump(admin::cachedump(words))
     } else if b"conns".starts_with(topic) {
         StatsTopic::Conns
     } else if topic == b"items" {

@@ -1,5 +1,7 @@
 //! Every error line that a client's mistake can earn.
 
+use crate::admin::AdminReject;
+
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reject {
@@ -33,6 +35,8 @@ pub enum Reject {
     DetailUsage,
     /// `stats detail` is switched off.
     DetailNotAllowed,
+    /// An operator's mistake.
+    Admin(AdminReject),
     /// Over the connection limit.
     TooManyConnections,
 }
@@ -57,6 +61,7 @@ impl Reject {
             Self::InvalidShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
             Self::DetailUsage => b"CLIENT_ERROR usage: stats detail on|off|dump\r\n",
             Self::DetailNotAllowed => b"CLIENT_ERROR stats detail not allowed\r\n",
+            Self::Admin(reject) => reject.line(),
             Self::TooManyConnections => b"ERROR Too many open connections\r\n",
         }
     }

@@ -1,5 +1,7 @@
 //! All that a client can ask, borrowed from the read buffer.
 
+use crate::admin::{Admin, Cachedump};
+use crate::reject::Reject;
 use crate::retrieve::Retrieve;
 
 /// One request, its keys and values still in the buffer they came in. Keys may be of another form than bytes: see
@@ -78,6 +80,13 @@ pub enum Request<'a, K = &'a [u8]> {
     },
     /// `stats [topic]`.
     Stats(StatsTopic),
+    /// What operators ask for beside `stats`.
+    Admin {
+        /// What it is.
+        admin: Admin,
+        /// Answer nothing.
+        noreply: bool,
+    },
     /// `shutdown [graceful]`; `None` is a word that is no mode.
     Shutdown(Option<ShutdownMode>),
     /// `quit`.
@@ -101,6 +110,7 @@ impl<'a, K> Request<'a, K> {
             | Self::Version
             | Self::Verbosity { .. }
             | Self::Stats(_)
+            | Self::Admin { .. }
             | Self::Shutdown(_)
             | Self::Quit => None,
         }
@@ -127,6 +137,7 @@ impl<'a, K> Request<'a, K> {
             Self::Version => Request::Version,
             Self::Verbosity { level, noreply } => Request::Verbosity { level, noreply },
             Self::Stats(topic) => Request::Stats(topic),
+            Self::Admin { admin, noreply } => Request::Admin { admin, noreply },
             Self::Shutdown(mode) => Request::Shutdown(mode),
             Self::Quit => Request::Quit,
         }
@@ -194,6 +205,8 @@ pub enum StatsTopic {
     Slabs,
     /// `stats conns`.
     Conns,
+    /// `stats cachedump class limit`, which is read to the end only where it is allowed.
+    Cachedump(Result<Cachedump, Reject>),
     /// `stats sizes`.
     Sizes,
     /// `stats store`, which memcached does not have.

@@ -1,11 +1,14 @@
 //! `flush_all version verbosity stats shutdown`.
 
-use super::{Context, Flow, Line, answer};
+use super::crawler::CLASS;
+use super::{Context, Dump, Flow, Line, answer};
 use crate::config::COMPATIBLE_VERSION;
 use crate::stats;
 use crate::store::Deadline;
 use larder_protocol::response::write_version;
-use larder_protocol::{DetailMode, Reject, Reply, ShutdownMode, StatsTopic};
+use larder_protocol::{
+    AdminReject, DetailMode, ItemsForm, Reject, Reply, ShutdownMode, StatsTopic,
+};
 
 pub(super) fn flush_all(cx: &Context<'_>, delay: Option<i32>) -> Line {
     cx.counters.cmd_flush.increment();
@@ -44,8 +47,17 @@ pub(super) fn stats(cx: &Context<'_>, topic: StatsTopic, out: &mut Vec<u8>) -> F
             instance.reset_stats();
             Ok(Reply::Reset)
         }
+        StatsTopic::Cachedump(_) if !instance.config.dump_enabled => {
+            Err(Reject::Admin(AdminReject::CachedumpNotAllowed))
+        }
+        StatsTopic::Cachedump(Ok(asked)) => {
+            return Dump::begin(ItemsForm::Cachedump, asked.class == CLASS, asked.limit, out);
+        }
+        StatsTopic::Cachedump(Err(reject)) => Err(reject),
         StatsTopic::Detail(_) if !instance.config.dump_enabled => Err(Reject::DetailNotAllowed),
-        StatsTopic::Detail(Some(DetailMode::Dump)) => return Flow::DumpPrefixes,
+        StatsTopic::Detail(Some(DetailMode::Dump)) => {
+            return Flow::Dump(Dump::Prefixes { next: 0 });
+        }
         StatsTopic::Detail(Some(mode @ (DetailMode::On | DetailMode::Off))) => {
             instance.prefixes.enable(mode == DetailMode::On);
             Ok(Reply::Ok)

@@ -5,14 +5,18 @@
 
 mod admin;
 mod arithmetic;
+mod crawler;
 mod delete;
+mod dump;
 pub mod retrieve;
 pub mod storage;
+
+pub use dump::Dump;
 
 use crate::instance::Instance;
 use crate::stats::Counters;
 use crate::store::{Cas, Deleted, Key, Now};
-use larder_protocol::{Reject, Reply, Request};
+use larder_protocol::{Admin, Reject, Reply, Request};
 use storage::Terms;
 
 /// What a command works with.
@@ -27,14 +31,14 @@ pub struct Context<'a> {
 }
 
 /// How a connection goes on after a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Flow {
     /// With the next request.
     Continue,
     /// It ends here.
     Close,
-    /// With the lines of `stats detail dump`, which come in pieces.
-    DumpPrefixes,
+    /// With what comes in pieces.
+    Dump(Dump),
 }
 
 /// Carries out a request and appends its reply to `out`.
@@ -73,6 +77,9 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, out: &mut Ve
             answer(noreply, Ok(admin::verbosity(cx, level)), out);
         }
         Request::Stats(topic) => return admin::stats(cx, topic, out),
+        Request::Admin { admin: Admin::LruCrawler(asked), noreply: _ } => {
+            return crawler::lru_crawler(cx, asked, out);
+        }
         Request::Shutdown(mode) => return admin::shutdown(cx, mode, out),
         Request::Quit => return Flow::Close,
     }

@@ -2,11 +2,11 @@
 //!
 //! INVARIANT: whatever the input, each call consumes some of it, or says what it waits for.
 //! INVARIANT: replies come in the order of their requests, one each.
-//! INVARIANT: `out` grows by at most one value, or one block of `stats`, past [`REPLY_LEN_MAX`] in one call, and a few
+//! INVARIANT: `out` grows by at most one value, or one block of `stats`, or one piece of a dump, past [`REPLY_LEN_MAX`] in one call, and a few
 //! lines.
 
 use super::incoming::{BEGUN_LEN_MIN, Beginning, Incoming};
-use crate::command::{self, Context, Flow};
+use crate::command::{self, Context, Dump, Flow};
 use crate::config::Protocol;
 use crate::replies::Replies;
 use crate::store::Key;
@@ -52,8 +52,8 @@ enum Position {
     Request,
     /// Among the keys of a get.
     Keys(Retrieve),
-    /// Among the lines of a `stats detail dump`, before the prefix of this number.
-    Prefixes { next: usize },
+    /// Amid a reply that comes in pieces.
+    Dump(Dump),
     /// This far before the end of a refused data block.
     Block { left_len: usize },
     /// Somewhere before the end of a refused line.
@@ -130,6 +130,12 @@ impl Session {
         self.incoming.as_ref().map_or(0, |incoming| incoming.held_len())
     }
 
+    /// What a reply that comes in pieces takes between two of them, in bytes. Not nothing, so that a server that is to
+    /// end waits for it.
+    pub(super) fn dump_len(&self) -> usize {
+        if let Position::Dump(dump) = &self.position { size_of_val(dump) } else { 0 }
+    }
+
     /// Whether the next request may have a large value, as the last one had.
     pub(super) fn expects_large(&self) -> bool {
         self.expects_large
@@ -165,9 +171,11 @@ impl Session {
                     None => continue,
                 }
             }
-            if let Position::Prefixes { next } = self.position {
-                self.next_prefixes(cx, next, &mut out.text);
-                continue;
+            if let Position::Dump(dump) = self.position {
+                let rest = dump.write_piece(cx, &mut out.text);
+                self.position = rest.map_or(Position::Request, Position::Dump);
+                // However long it takes, others wait for one piece of it at most.
+                break Next::Yield;
             }
             group.begin(consumed);
             self.look_ahead(cx, input, &mut group, &mut requests_left);
@@ -182,13 +190,15 @@ impl Session {
                         break next;
                     }
                 }
-                Some(next) => break next,
+                Some(next) => {
+                    if next == Next::Yield {
+                        cx.counters.conn_yields.increment();
+                    }
+                    break next;
+                }
                 None => {}
             }
         };
-        if next == Next::Yield {
-            cx.counters.conn_yields.increment();
-        }
         self.logged_len = self.logged_len.saturating_sub(in_u32(consumed));
         Progress { consumed, partial_len, next }
     }
@@ -267,7 +277,7 @@ impl Session {
                     }
                     step
                 }
-                Position::Prefixes { .. } => break,
+                Position::Dump(_) => break,
             };
             group.end += step.consumed;
             group.next = step.next;
@@ -308,8 +318,8 @@ impl Session {
                 Todo::Request(request) => match command::execute(cx, *request, &mut out.text) {
                     Flow::Continue => {}
                     Flow::Close => return (group.end, Some(Next::Quit)),
-                    Flow::DumpPrefixes => {
-                        self.position = Position::Prefixes { next: 0 };
+                    Flow::Dump(dump) => {
+                        self.position = Position::Dump(dump);
                         return (group.end, None);
                     }
                 },
@@ -374,15 +384,6 @@ impl Session {
                 Step::to_do(consumed, Todo::Line(reject.line()))
             }
         }
-    }
-
-    fn next_prefixes(&mut self, cx: &Context<'_>, next: usize, out: &mut Vec<u8>) {
-        self.position = if let Some(next) = cx.instance.prefixes.dump(next, out, REPLY_LEN_MAX) {
-            Position::Prefixes { next }
-        } else {
-            out.extend_from_slice(Reply::End.line());
-            Position::Request
-        };
     }
 
     /// Moves on by a number of bytes, of which `at_hand` are here.

@@ -36,8 +36,12 @@ pub fn general(instance: &Instance, out: &mut Vec<u8>) {
         "slab_reassign_last_busy_status",
         "slab_reassign_running",
         "slabs_moved",
-        "lru_crawler_running",
-        "lru_crawler_starts",
+    ] {
+        stat(out, name, 0);
+    }
+    stat(out, "lru_crawler_running", u8::from(instance.crawler.is_running()));
+    stat(out, "lru_crawler_starts", totals.lru_crawler_starts);
+    for name in [
         "lru_maintainer_juggles",
         "malloc_fails",
         "log_worker_dropped",

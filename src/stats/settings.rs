@@ -51,13 +51,13 @@ pub fn settings(instance: &Instance, out: &mut Vec<u8>) {
         ("slab_automove_ratio", "0.00"),
         ("slab_automove_window", "0"),
         ("slab_chunk_max", "0"),
-        ("lru_crawler", "no"),
-        ("lru_crawler_sleep", "0"),
-        ("lru_crawler_tocrawl", "0"),
-        ("tail_repair_time", "0"),
     ] {
         stat(out, name, value);
     }
+    stat(out, "lru_crawler", yes(instance.crawler.is_enabled()));
+    stat(out, "lru_crawler_sleep", instance.crawler.sleep_us());
+    stat(out, "lru_crawler_tocrawl", instance.crawler.tocrawl());
+    stat(out, "tail_repair_time", 0);
     stat(out, "flush_enabled", yes(config.flush_enabled));
     stat(out, "dump_enabled", yes(config.dump_enabled));
     stat(out, "hash_algorithm", "ahash");

@@ -10,8 +10,8 @@ use super::number::number_in;
 use super::segment::Pool;
 use super::value::Value;
 use super::{
-    Arithmetic, Deleted, Delta, ItemSize, ItemView, Miss, Moment, NoRoom, StoreMode, StoreStats,
-    Stored, Write,
+    Arithmetic, Deleted, Delta, ItemSize, ItemView, Listed, Miss, Moment, NoRoom, StoreMode,
+    StoreStats, Stored, Write,
 };
 use lru::LruCache;
 
@@ -282,6 +282,24 @@ impl Shard {
             }
         }
         !dead.is_empty()
+    }
+
+    /// Hands all living items to `visit`.
+    pub(super) fn dump(&self, at: Moment, mut visit: impl FnMut(Listed<'_>)) {
+        for (key, item) in &self.items {
+            if item.death(at.now, at.generation).is_none() {
+                visit(Listed {
+                    key,
+                    value_len: item.value.len(),
+                    size: self.item_size.of(key.len(), item.flags, item.value.len()),
+                    flags: item.flags,
+                    deadline: item.deadline,
+                    idle_s: at.now.ms.saturating_sub(item.accessed_ms) / 1000,
+                    is_fetched: item.fetched,
+                    cas_unique: item.cas_unique,
+                });
+            }
+        }
     }
 
     fn count_reclaimed(&mut self, item: &Item) {

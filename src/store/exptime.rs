@@ -7,6 +7,10 @@
 /// Exptimes up to this many seconds (30 days) count from now; larger ones are Unix times.
 const RELATIVE_MAX_S: i64 = 60 * 60 * 24 * 30;
 
+/// So far the clocks may go apart without a Unix time that a client sent being shown as the second before, in
+/// milliseconds.
+const CLOCK_TOLERANCE_MS: u64 = 100;
+
 /// What time it is, on the two clocks that exptimes refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
@@ -49,6 +53,13 @@ impl Deadline {
         now.ms >= self.0
     }
 
+    /// The moment in Unix seconds, by the wall clock as it is now; `None` for never.
+    pub fn unix_s(self, now: Now) -> Option<u64> {
+        let unix_ms = || (self.0 + now.unix_ms).saturating_sub(now.ms);
+        // The two clocks are read one after the other, and one of them is corrected at times.
+        (self != Self::NEVER).then(|| (unix_ms() + CLOCK_TOLERANCE_MS) / 1000)
+    }
+
     /// The moment itself, in [`Now::ms`]; `u64::MAX` for never.
     pub fn ms(self) -> u64 {
         self.0
@@ -75,6 +86,11 @@ mod tests {
             Deadline::new(u32::MAX, NOW).ms(),
             5_000 + (4_294_967_295 - 1_800_000_000) * 1000
         );
+        let later = Now { ms: NOW.ms + 3_001, unix_ms: NOW.unix_ms + 2_950 };
+        assert_eq!(Deadline::new(1_800_000_007, NOW).unix_s(later), Some(1_800_000_007));
+        assert_eq!(Deadline::new(7, NOW).unix_s(later), Some(1_800_000_007));
+        assert_eq!(Deadline::new(0, NOW).unix_s(NOW), None);
+        assert_eq!(Deadline::new(-1, NOW).unix_s(NOW), Some(1_799_999_995));
         assert!(!Deadline::NEVER.is_due(Now { ms: u64::MAX - 1, unix_ms: 0 }));
     }
 

@@ -122,6 +122,13 @@ impl Extent {
         (count - 1) & !((count).next_power_of_two() / 2)
     }
 
+    /// So many low bits of a hash say that it belongs to this entry.
+    pub(super) fn bit_count(&self, home: usize) -> u32 {
+        let high = (self.mask.load(Relaxed) >> 1) + 1;
+        let is_split = home | high < self.count();
+        high.ilog2() + u32::from(is_split)
+    }
+
     /// Where a hash belongs; 0 where there is nothing.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "low bits of a hash")]
@@ -167,6 +174,11 @@ impl ChargedLines {
     #[inline]
     pub(super) fn home(&self, hash: u64) -> usize {
         self.extent.home(hash)
+    }
+
+    /// So many low bits of a hash say that it belongs to this line.
+    pub(super) fn bit_count(&self, home: usize) -> u32 {
+        self.extent.bit_count(home)
     }
 
     #[inline]
@@ -228,6 +240,9 @@ mod tests {
                 let before = extent.home(hash);
                 let from = extent.push();
                 let after = extent.home(hash);
+                let low_bits = !(u64::MAX << extent.bit_count(after));
+                prop_assert_eq!(hash & low_bits, after as u64 & low_bits);
+                prop_assert_eq!(extent.home(hash & low_bits), after);
                 prop_assert!(before < count);
                 prop_assert!(after == before || (after == count && before == from));
             }

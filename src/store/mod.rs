@@ -21,6 +21,7 @@
 
 mod block;
 mod budget;
+mod dump;
 mod eviction;
 mod exact;
 mod exact_item;
@@ -42,11 +43,12 @@ mod tests;
 mod upload;
 mod value;
 
+pub use dump::Cursor;
 pub use exptime::{Deadline, Now};
 pub use large::Loan;
 pub use operation::{
-    Arithmetic, Cas, Count, Deleted, Delta, Initial, ItemSize, ItemView, Key, Miss, StoreMode,
-    Stored, Write,
+    Arithmetic, Cas, Count, Deleted, Delta, Initial, ItemSize, ItemView, Key, Listed, Miss,
+    StoreMode, Stored, Write,
 };
 pub use stats::StoreStats;
 pub use upload::Upload;
@@ -396,14 +398,15 @@ impl Store {
         self.flush.schedule(at, now);
     }
 
-    /// Forgets what is dead and frees segments that are half dead, in short steps. To be called every few seconds.
-    pub fn maintain(&self, now: Now) {
+    /// Forgets what is dead and frees segments that are half dead, in short steps. To be called every few seconds: what
+    /// was looked at lately is left out, unless it is to be `thorough`.
+    pub fn maintain(&self, now: Now, thorough: bool) {
+        let pause_s = if thorough { 0 } else { shard::SWEEP_PAUSE_S };
         for shard in &self.shards {
             loop {
                 let mut shard = shard.lock();
                 let at = self.moment(now);
-                let goes_on =
-                    either!(&mut *shard, log => log.maintain(at, &self.pool), _exact => false);
+                let goes_on = either!(&mut *shard, log => log.maintain(pause_s, at, &self.pool), _exact => false);
                 if !goes_on {
                     break;
                 }

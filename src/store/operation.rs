@@ -50,6 +50,27 @@ pub struct ItemView<'a> {
     pub cas_unique: u64,
 }
 
+/// An item as a dump lists it, under its shard's lock.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    /// As the client sent it.
+    pub key: &'a [u8],
+    /// Of its value, in bytes.
+    pub value_len: usize,
+    /// By [`ItemSize`].
+    pub size: u64,
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// Dead from here on.
+    pub deadline: Deadline,
+    /// Seconds since it was read or written.
+    pub idle_s: u64,
+    /// Whether it was read since it was stored.
+    pub is_fetched: bool,
+    /// 0 where the store keeps none.
+    pub cas_unique: u64,
+}
+
 /// Why there is no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Miss {

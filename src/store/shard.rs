@@ -13,6 +13,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "locations are taken apart")]
 
 mod books;
+mod dump;
 mod hints;
 mod read;
 mod reclaim;
@@ -40,6 +41,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use sweep::Round;
+pub(super) use sweep::SWEEP_PAUSE_S;
 use write::Put;
 
 /// Items longer than this fraction of a segment make a shard keep a spare segment more.

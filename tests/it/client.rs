@@ -37,10 +37,16 @@ impl Client {
         self.try_send(bytes).expect("the server takes what is sent");
     }
 
-    /// The next line, without its line end.
-    pub(crate) fn line(&mut self) -> String {
+    /// The next line, with its line end, whatever that is.
+    pub(crate) fn raw_line(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).expect("a line from the server");
+        line
+    }
+
+    /// The next line, without its line end.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = self.raw_line();
         assert!(line.ends_with("\r\n"), "a line ends in CRLF: {line:?}");
         line.truncate(line.len() - 2);
         line

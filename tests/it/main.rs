@@ -14,6 +14,7 @@ mod connections;
 mod cpus;
 mod crowd;
 mod drain;
+mod dumps;
 mod fairness;
 mod faults;
 mod large;

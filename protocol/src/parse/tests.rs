@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::retrieve::NextKey;
+use crate::{AdminReject, Cachedump};
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { item_size_max: 1 << 20, cas: true };
@@ -109,7 +110,11 @@ fn stats_topics_may_be_cut_short() {
         (" det off", StatsTopic::Detail(Some(DetailMode::Off))),
         (" detail dump", StatsTopic::Detail(Some(DetailMode::Dump))),
         (" detail o", StatsTopic::Detail(None)),
-        (" c", StatsTopic::Unknown),
+        (" c 1 0", StatsTopic::Cachedump(Ok(Cachedump { class: 1, limit: 0 }))),
+        (" cachedump 63 7 x", StatsTopic::Cachedump(Ok(Cachedump { class: 63, limit: 7 }))),
+        (" c 64 0", StatsTopic::Cachedump(Err(Reject::Admin(AdminReject::IllegalSlabId)))),
+        (" c 1", StatsTopic::Cachedump(Err(Reject::Admin(AdminReject::CachedumpWords)))),
+        (" c 1 x", StatsTopic::Cachedump(Err(Reject::BadLine))),
         (" co", StatsTopic::Conns),
         (" items", StatsTopic::Items),
         (" item", StatsTopic::Unknown),

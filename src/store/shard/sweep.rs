@@ -6,7 +6,7 @@ use super::reclaim::Search;
 use super::{Place, Shard};
 
 /// Between two looks at the same segment, in seconds.
-const PAUSE_S: u32 = 20;
+pub(in crate::store) const SWEEP_PAUSE_S: u32 = 20;
 /// As many segments are asked whether they have dead items under one hold of the lock.
 const STEP_COUNT: usize = 1024;
 
@@ -24,7 +24,7 @@ pub(super) struct Round {
 impl Shard {
     /// Does a little of what is to do while nobody waits: forgets dead items, and moves together what lives in
     /// segments that are half dead. False when all is done for now.
-    pub(in crate::store) fn maintain(&mut self, at: Moment, pool: &Pool) -> bool {
+    pub(in crate::store) fn maintain(&mut self, pause_s: u32, at: Moment, pool: &Pool) -> bool {
         for _ in 0..STEP_COUNT {
             let number = self.sweep_cursor;
             if number >= self.segments.len() {
@@ -34,7 +34,7 @@ impl Shard {
             }
             self.sweep_cursor += 1;
             if self.has_dead(number, at)
-                && seconds(at.now.ms) >= self.segment(number).swept_s + PAUSE_S
+                && seconds(at.now.ms) >= self.segment(number).swept_s + pause_s
             {
                 self.sweep(number, at, pool);
                 return true;

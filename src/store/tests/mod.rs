@@ -81,6 +81,7 @@ macro_rules! in_both_forms {
     };
 }
 
+mod dump;
 mod model;
 mod room;
 mod rules;

@@ -233,7 +233,7 @@ fn maintenance_evicts_nothing() {
     for number in 10_000..10_400_u64 {
         store.delete(store.key(&number.to_le_bytes()), None, at(0));
     }
-    store.maintain(at(0));
+    store.maintain(at(0), false);
     assert_eq!(store.stats(at(0)).evictions, 0, "{percent} % live");
     assert_eq!(store.stats(at(0)).curr_items, 19_600);
 }

@@ -357,10 +357,10 @@ fn what_is_dead_gives_its_memory_back_without_being_read() {
         assert_eq!(store.store(&write, at(0)), Stored::Stored);
     }
     let before = store.stats(at(0));
-    store.maintain(at(2_999));
+    store.maintain(at(2_999), false);
     assert_eq!(store.stats(at(2_999)).curr_items, 20_000, "nothing dies early");
     // The first look at a segment is not before 20 s have passed since it was begun.
-    store.maintain(at(25_000));
+    store.maintain(at(25_000), false);
     let after = store.stats(at(25_000));
     assert_eq!((after.curr_items, after.reclaimed, after.evictions), (5_000, 15_000, 0));
     assert!(after.sweeps > 0);
@@ -369,7 +369,7 @@ fn what_is_dead_gives_its_memory_back_without_being_read() {
     store.validate();
 
     store.flush_all(Deadline::new(-1, at(26_000)), at(26_000));
-    store.maintain(at(50_000));
+    store.maintain(at(50_000), false);
     let flushed = store.stats(at(50_000));
     assert_eq!((flushed.curr_items, flushed.live_bytes), (0, 0));
     store.validate();

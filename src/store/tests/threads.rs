@@ -191,7 +191,7 @@ fn nothing_is_read_that_was_not_stored_whatever_others_do() {
                 let mut flushed_at = 0;
                 for step in 0.. {
                     // Ahead of the clients' clocks, so that sweeps find much to do.
-                    store.maintain(at(step * 1000));
+                    store.maintain(at(step * 1000), false);
                     // Not so often that the clients cannot fill it in between.
                     if round_count.load(Relaxed) > flushed_at + 2 * ROUND_COUNT {
                         flushed_at = round_count.load(Relaxed);

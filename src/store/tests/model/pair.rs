@@ -224,7 +224,7 @@ impl Pair {
                 }
             }
             Op::Maintain => {
-                self.store.maintain(self.now);
+                self.store.maintain(self.now, false);
                 self.settle(0..=0, 0)?;
             }
             Op::Count(number, delta) => self.count(number, delta)?,

@@ -1,0 +1,196 @@
+//! What operators ask for beside `stats`, and how it is refused.
+//!
+//! Counts and forms of words are as strict as memcached's here: most mistakes are answered `ERROR`.
+
+use crate::Reject;
+use crate::dump::ItemsForm;
+use crate::token::{Words, strict_u32};
+
+/// Classes of items are numbered below this.
+const CLASS_COUNT: u32 = 64;
+/// The longest rest of the crawler, in microseconds.
+const CRAWLER_SLEEP_MAX_US: u32 = 1_000_000;
+
+/// A command of an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admin {
+    /// `lru_crawler`.
+    LruCrawler(LruCrawler),
+}
+
+/// What `lru_crawler` is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LruCrawler {
+    /// `enable`, `disable`.
+    Enable(bool),
+    /// `sleep`, in microseconds.
+    Sleep(u32),
+    /// `tocrawl`: items a class, 0 for all.
+    ToCrawl(u32),
+    /// `crawl`: look for dead items. `None` where the classes are none.
+    Crawl(Option<Classes>),
+    /// `metadump`, `mgdump`: list items.
+    Dump(ItemsForm, Option<Classes>),
+}
+
+/// Which classes of items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Classes {
+    /// `all`.
+    All,
+    /// `hash`: all of them, in the order of the index.
+    Hash,
+    /// Those whose bits are set.
+    Some(u64),
+}
+
+impl Classes {
+    /// Reads `all`, `hash` or numbers with commas between them.
+    fn read(word: &[u8]) -> Option<Self> {
+        match word {
+            b"all" => Some(Self::All),
+            b"hash" => Some(Self::Hash),
+            _ => word
+                .split(|byte| *byte == b',')
+                .filter(|number| !number.is_empty())
+                .try_fold(0, |bits, number| {
+                    let class = strict_u32(number).filter(|class| (1..CLASS_COUNT).contains(class));
+                    Some(bits | 1 << class?)
+                })
+                .map(Self::Some),
+        }
+    }
+
+    /// Whether a class is one of them.
+    pub fn has(self, class: u32) -> bool {
+        match self {
+            Self::All | Self::Hash => true,
+            Self::Some(bits) => bits >> class & 1 == 1,
+        }
+    }
+}
+
+/// `stats cachedump class limit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cachedump {
+    /// The class, below 64.
+    pub class: u32,
+    /// So many items at most; 0 is any number.
+    pub limit: u32,
+}
+
+/// Why an operator's command was refused. `Busy` to `UnknownError` are said by memcached without `ERROR` in front where
+/// they are no mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminReject {
+    /// `lru_crawler crawl` while it crawls.
+    CrawlerBusy,
+    /// No such class.
+    BadClass,
+    /// `lru_crawler` with no class.
+    NothingToCrawl,
+    /// `lru_crawler crawl hash`.
+    CrawlerError,
+    /// The crawler is switched off.
+    CrawlerDisabled,
+    /// `lru_crawler enable` of one that is.
+    CrawlerNotStarted,
+    /// `lru_crawler sleep` for more than a second.
+    CrawlerSleepTooLong,
+    /// `lru_crawler metadump` is switched off.
+    MetadumpNotAllowed,
+    /// `lru_crawler mgdump` is switched off.
+    KeyDumpNotAllowed,
+    /// `stats cachedump` is switched off.
+    CachedumpNotAllowed,
+    /// `stats cachedump` with words missing.
+    CachedumpWords,
+    /// `stats cachedump` of a class over 63.
+    IllegalSlabId,
+}
+
+impl AdminReject {
+    /// The reply line, with its line end.
+    pub fn line(self) -> &'static [u8] {
+        match self {
+            Self::CrawlerBusy => b"BUSY currently processing crawler request\r\n",
+            Self::BadClass => b"BADCLASS invalid class id\r\n",
+            Self::NothingToCrawl => b"NOTSTARTED no items to crawl\r\n",
+            Self::CrawlerError => b"ERROR an unknown error happened\r\n",
+            Self::CrawlerDisabled => b"CLIENT_ERROR lru crawler disabled\r\n",
+            Self::CrawlerNotStarted => b"ERROR failed to start lru crawler thread\r\n",
+            Self::CrawlerSleepTooLong => b"CLIENT_ERROR sleep must be one second or less\r\n",
+            Self::MetadumpNotAllowed => b"ERROR metadump not allowed\r\n",
+            Self::KeyDumpNotAllowed => b"ERROR key dump not allowed\r\n",
+            Self::CachedumpNotAllowed => b"CLIENT_ERROR stats cachedump not allowed\r\n",
+            Self::CachedumpWords => b"CLIENT_ERROR bad command line\r\n",
+            Self::IllegalSlabId => b"CLIENT_ERROR Illegal slab id\r\n",
+        }
+    }
+}
+
+/// `lru_crawler what [value]`.
+pub(crate) fn lru_crawler(words: &Words<'_>) -> Result<Admin, Reject> {
+    let number = || strict_u32(words.at(2)).ok_or(Reject::BadLine);
+    let crawler = match (words.at(1), words.count()) {
+        (b"enable", 2) => LruCrawler::Enable(true),
+        (b"disable", 2) => LruCrawler::Enable(false),
+        (b"sleep", 3) => match number()? {
+            0..=CRAWLER_SLEEP_MAX_US => LruCrawler::Sleep(number()?),
+            _ => return Err(Reject::Admin(AdminReject::CrawlerSleepTooLong)),
+        },
+        (b"tocrawl", 3) => LruCrawler::ToCrawl(number()?),
+        (b"crawl", 3) => LruCrawler::Crawl(Classes::read(words.at(2))),
+        (b"metadump", 3) => LruCrawler::Dump(ItemsForm::Metadump, Classes::read(words.at(2))),
+        (b"mgdump", 3) => LruCrawler::Dump(ItemsForm::Mgdump, Classes::read(words.at(2))),
+        _ => return Err(Reject::UnknownCommand),
+    };
+    Ok(Admin::LruCrawler(crawler))
+}
+
+/// What stands behind `stats cachedump`.
+pub(crate) fn cachedump(words: &Words<'_>) -> Result<Cachedump, Reject> {
+    if words.count() < 4 {
+        return Err(Reject::Admin(AdminReject::CachedumpWords));
+    }
+    match (strict_u32(words.at(2)), strict_u32(words.at(3))) {
+        (Some(class @ 0..CLASS_COUNT), Some(limit)) => Ok(Cachedump { class, limit }),
+        (Some(_), Some(_)) => Err(Reject::Admin(AdminReject::IllegalSlabId)),
+        (None, _) | (_, None) => Err(Reject::BadLine),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_all_or_named() {
+        for (word, classes) in [
+            ("all", Some(Classes::All)),
+            ("hash", Some(Classes::Hash)),
+            ("1", Some(Classes::Some(2))),
+            ("1,3,,1", Some(Classes::Some(0b1010))),
+            ("63", Some(Classes::Some(1 << 63))),
+            (",", Some(Classes::Some(0))),
+            ("0", None),
+            ("64", None),
+            ("1,64", None),
+            ("1,x", None),
+            ("-1", None),
+        ] {
+            assert_eq!(Classes::read(word.as_bytes()), classes, "{word}");
+        }
+        assert!(Classes::Some(2).has(1) && !Classes::Some(4).has(1));
+        assert!(Classes::All.has(1) && Classes::Hash.has(1));
+    }
+
+    #[test]
+    fn the_crawler_rests_a_second_at_most() {
+        let asked = |line: &str| lru_crawler(&Words::split(line.as_bytes()));
+        let sleep = |us| Ok(Admin::LruCrawler(LruCrawler::Sleep(us)));
+        assert_eq!(asked("lru_crawler sleep 1000000"), sleep(1_000_000));
+        let refused = Err(Reject::Admin(AdminReject::CrawlerSleepTooLong));
+        assert_eq!(asked("lru_crawler sleep 1000001"), refused);
+    }
+}
