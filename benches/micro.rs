@@ -47,6 +47,7 @@ fn write<'a>(store: &Store, key: &'a str, value: &'a [u8]) -> Write<'a> {
         deadline: Deadline::NEVER,
         value,
         cas: Cas::default(),
+        is_base64: false,
     }
 }
 

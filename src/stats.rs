@@ -84,6 +84,8 @@ counters! {
     cmd_flush,
     /// Keys named by `touch`, `gat` and `gats`.
     cmd_touch,
+    /// `me` commands.
+    cmd_meta,
     /// Of [`Self::cmd_get`], found.
     get_hits,
     /// Of [`Self::cmd_get`], not found.

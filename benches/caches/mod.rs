@@ -70,6 +70,7 @@ fn set(store: &Store, key: StoreKey<'_>, value: &[u8]) {
         deadline: Deadline::NEVER,
         value,
         cas: Cas::default(),
+        is_base64: false,
     };
     assert_eq!(store.store(&write, NOW), Stored::Stored);
 }

@@ -1,5 +1,6 @@
 //! The lines that list items.
 
+use crate::base64::{self, is_word};
 use std::io::Write;
 
 /// How items are listed.
@@ -65,11 +66,6 @@ impl ItemsForm {
     }
 }
 
-/// Whether a key can stand in a line as it is. Those that came in base64 may have any bytes.
-fn is_word(key: &[u8]) -> bool {
-    !key.iter().any(|byte| matches!(byte, b' ' | b'\r' | b'\n'))
-}
-
 /// The blank and the bare newline at its end are memcached's.
 fn write_metadump(out: &mut Vec<u8>, item: &ItemLine<'_>) {
     out.extend_from_slice(b"key=");
@@ -90,7 +86,7 @@ fn write_mgdump(out: &mut Vec<u8>, key: &[u8]) {
     if is_word(key) {
         out.extend_from_slice(key);
     } else {
-        write_base64(out, key);
+        base64::encode(key, out);
         out.extend_from_slice(b" b");
     }
     out.extend_from_slice(b"\r\n");
@@ -113,20 +109,6 @@ pub fn write_uri_encoded(out: &mut Vec<u8>, key: &[u8]) {
         } else {
             let (high, low) = (usize::from(byte >> 4), usize::from(byte & 0xf));
             out.extend_from_slice(&[b'%', DIGITS[high], DIGITS[low]]);
-        }
-    }
-}
-
-/// Appends bytes in base64 (RFC 4648, 4).
-fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in bytes.chunks(3) {
-        let mut three = [0; 3];
-        three[..chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 0x3f) as usize];
-            out.push(if place > chunk.len() { b'=' } else { digit });
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The memcached text protocol: bytes to [`Request`]s, replies to bytes.
 //!
 //! Reading order: [`request`] (all that a client can ask), [`parse()`] (bytes to requests),
-//! [`retrieve`] (the keys of a `get`, one at a time), [`admin`] (what operators ask for), [`response`],
-//! [`dump`] and [`reject`] (every line that a server can answer), `token` (words and numbers), `plain` (what most requests
-//! look like).
+//! [`retrieve`] (the keys of a `get`, one at a time), [`meta`] (the flags of the meta commands), [`base64`] (their
+//! keys), [`admin`] (what operators ask for), [`response`], [`dump`] and [`reject`] (every line that a server can
+//! answer), `token` (words and numbers), `plain` (what most requests look like).
 //!
 //! The crate owns the wire format and nothing else: it does no input or output, reads no clock,
 //! keeps no counters and knows no store. It borrows from the caller's buffer and allocates nothing.
@@ -12,7 +12,9 @@
 //! INVARIANT: one request yields one reply: what is wrong in it never spills into the next one.
 
 pub mod admin;
+pub mod base64;
 pub mod dump;
+pub mod meta;
 pub mod parse;
 mod plain;
 pub mod reject;
@@ -23,7 +25,8 @@ mod token;
 
 pub use admin::{Admin, AdminReject, Cachedump, Classes, LruCrawler};
 pub use dump::{ItemLine, ItemsForm};
-pub use parse::{BLOCK_END, Limits, Parsed, StoreLine, Then, parse};
+pub use meta::{DECODED_LEN_MAX, MetaFlag, MetaFlags, MetaMode, MetaTerms, MetaVerb};
+pub use parse::{BLOCK_END, Limits, MetaStoreLine, Parsed, StoreLine, Then, parse};
 pub use reject::Reject;
 pub use request::{
     ArithmeticVerb, DetailMode, Request, RetrieveVerb, ShutdownMode, StatsTopic, StoreVerb,

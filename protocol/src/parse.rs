@@ -11,6 +11,7 @@
 
 use crate::KEY_LEN_MAX;
 use crate::admin;
+use crate::meta::{MetaFlags, MetaVerb};
 use crate::plain;
 use crate::reject::Reject;
 use crate::request::{
@@ -19,6 +20,8 @@ use crate::request::{
 use crate::retrieve::Retrieve;
 use crate::token::{Words, lenient_exptime, lenient_flags, strict_i32, strict_u32, strict_u64};
 use memchr::memchr;
+
+mod meta;
 
 /// A line of which more than this has come without its end closes the connection; `get` and `gets`
 /// are exempt.
@@ -73,6 +76,8 @@ pub enum Parsed<'a> {
     /// A storage command whose data block has not come whole. Whoever puts the block elsewhere as it comes need not wait
     /// for all of it.
     NeedBlock(StoreLine<'a>),
+    /// The same of `ms`.
+    NeedMetaBlock(MetaStoreLine<'a>),
     /// A mistake.
     Refused {
         /// The answer; `None` where the client is to hear nothing.
@@ -105,6 +110,26 @@ pub struct StoreLine<'a> {
 
 impl StoreLine<'_> {
     /// Of the line and the block, in bytes: how long the input must be before another call can say more.
+    pub fn request_len(&self) -> usize {
+        self.line_len + self.value_len + BLOCK_END.len()
+    }
+}
+
+/// The line of `ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaStoreLine<'a> {
+    /// 1 to 250 bytes, as on the line.
+    pub key: &'a [u8],
+    /// As in [`Request::MetaSet`].
+    pub flags: MetaFlags<'a>,
+    /// Of the line itself, its end included, in bytes.
+    pub line_len: usize,
+    /// Of the data block without its line end, in bytes.
+    pub value_len: usize,
+}
+
+impl MetaStoreLine<'_> {
+    /// As [`StoreLine::request_len`].
     pub fn request_len(&self) -> usize {
         self.line_len + self.value_len + BLOCK_END.len()
     }
@@ -162,6 +187,12 @@ fn parse_any(input: &[u8], limits: Limits) -> Parsed<'_> {
         b"prepend" => store(StoreVerb::Prepend, line, line_len, input, limits),
         // The unique is read with the other words.
         b"cas" => store(StoreVerb::Cas(0), line, line_len, input, limits),
+        b"mg" => meta::without_block(MetaVerb::Get, line, line_len),
+        b"ms" => meta::set(line, line_len, input, limits),
+        b"md" => meta::without_block(MetaVerb::Delete, line, line_len),
+        b"ma" => meta::without_block(MetaVerb::Arithmetic, line, line_len),
+        b"me" => meta::without_block(MetaVerb::Debug, line, line_len),
+        b"mn" => request(Request::MetaNoop, line_len),
         verb => without_block(verb, &Words::split(line), line_len),
     }
 }

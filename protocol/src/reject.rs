@@ -39,6 +39,28 @@ pub enum Reject {
     Admin(AdminReject),
     /// Over the connection limit.
     TooManyConnections,
+    /// A meta command of more than 20 words.
+    TooManyFlags,
+    /// A meta flag that stands there twice, or is no ASCII.
+    DuplicateFlag,
+    /// No such meta flag.
+    InvalidFlag,
+    /// The answer of `md` and `ma` to every mistake among their flags.
+    InvalidOrDuplicateFlag,
+    /// A number behind a meta flag that is none.
+    BadToken,
+    /// A key that was to be base64, and is not.
+    UndecodableKey,
+    /// An opaque of more than 31 bytes.
+    OpaqueTooLong,
+    /// `ms` with a mode that is none.
+    InvalidSetMode,
+    /// `ma` with a mode that is none.
+    InvalidCountMode,
+    /// The initial number of `ma` is none.
+    InvalidInitial,
+    /// The delta of `ma` is no number.
+    InvalidMetaDelta,
 }
 
 impl Reject {
@@ -63,6 +85,17 @@ impl Reject {
             Self::DetailNotAllowed => b"CLIENT_ERROR stats detail not allowed\r\n",
             Self::Admin(reject) => reject.line(),
             Self::TooManyConnections => b"ERROR Too many open connections\r\n",
+            Self::TooManyFlags => b"CLIENT_ERROR options flags are too long\r\n",
+            Self::DuplicateFlag => b"CLIENT_ERROR duplicate flag\r\n",
+            Self::InvalidFlag => b"CLIENT_ERROR invalid flag\r\n",
+            Self::InvalidOrDuplicateFlag => b"CLIENT_ERROR invalid or duplicate flag\r\n",
+            Self::BadToken => b"CLIENT_ERROR bad token in command line format\r\n",
+            Self::UndecodableKey => b"CLIENT_ERROR error decoding key\r\n",
+            Self::OpaqueTooLong => b"CLIENT_ERROR opaque token too long\r\n",
+            Self::InvalidSetMode => b"CLIENT_ERROR invalid mode for ms M token\r\n",
+            Self::InvalidCountMode => b"CLIENT_ERROR invalid mode for ma M token\r\n",
+            Self::InvalidInitial => b"CLIENT_ERROR invalid numeric initial value\r\n",
+            Self::InvalidMetaDelta => b"CLIENT_ERROR invalid numeric delta value\r\n",
         }
     }
 }

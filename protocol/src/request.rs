@@ -1,6 +1,7 @@
 //! All that a client can ask, borrowed from the read buffer.
 
 use crate::admin::{Admin, Cachedump};
+use crate::meta::{MetaFlags, MetaVerb};
 use crate::reject::Reject;
 use crate::retrieve::Retrieve;
 
@@ -61,6 +62,33 @@ pub enum Request<'a, K = &'a [u8]> {
         /// Answer nothing.
         noreply: bool,
     },
+    /// `mg md ma me`.
+    Meta {
+        /// Which of the four.
+        verb: MetaVerb,
+        /// 1 to 250 bytes, as on the line: see [`MetaFlags::key`].
+        key: K,
+        /// How, and what to show.
+        flags: MetaFlags<'a>,
+    },
+    /// `ms`, with the whole data block at hand.
+    MetaSet {
+        /// As in [`Request::Meta`].
+        key: K,
+        /// How, and what to show.
+        flags: MetaFlags<'a>,
+        /// The data block without its line end.
+        value: &'a [u8],
+    },
+    /// A `ms` whose item would pass [`crate::Limits::item_size_max`]; its block is skipped.
+    MetaSetTooLarge {
+        /// As in [`Request::Meta`].
+        key: K,
+        /// What it should have done.
+        flags: MetaFlags<'a>,
+    },
+    /// `mn`, whose answer shows that all before it is done.
+    MetaNoop,
     /// `flush_all [delay]`. The delay is checked only when the command is allowed at all, so a bad one
     /// travels as `None`.
     FlushAll {
@@ -104,8 +132,12 @@ impl<'a, K> Request<'a, K> {
             | Self::StoreTooLarge { key, .. }
             | Self::Delete { key, .. }
             | Self::Arithmetic { key, .. }
-            | Self::Touch { key, .. } => Some(*key),
+            | Self::Touch { key, .. }
+            | Self::Meta { key, .. }
+            | Self::MetaSet { key, .. }
+            | Self::MetaSetTooLarge { key, .. } => Some(*key),
             Self::Retrieve(_)
+            | Self::MetaNoop
             | Self::FlushAll { .. }
             | Self::Version
             | Self::Verbosity { .. }
@@ -133,6 +165,14 @@ impl<'a, K> Request<'a, K> {
             Self::Touch { key, exptime, noreply } => {
                 Request::Touch { key: form(key), exptime, noreply }
             }
+            Self::Meta { verb, key, flags } => Request::Meta { verb, key: form(key), flags },
+            Self::MetaSet { key, flags, value } => {
+                Request::MetaSet { key: form(key), flags, value }
+            }
+            Self::MetaSetTooLarge { key, flags } => {
+                Request::MetaSetTooLarge { key: form(key), flags }
+            }
+            Self::MetaNoop => Request::MetaNoop,
             Self::FlushAll { delay, noreply } => Request::FlushAll { delay, noreply },
             Self::Version => Request::Version,
             Self::Verbosity { level, noreply } => Request::Verbosity { level, noreply },

@@ -1,6 +1,6 @@
 //! Every reply line that is no error, and the lines that carry something.
 
-use crate::RetrieveVerb;
+use crate::{RetrieveVerb, base64};
 
 /// A reply that is always the same line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,4 +93,62 @@ pub fn write_stat(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b' ');
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// The two letters that a meta reply begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetaCode {
+    /// Done, or found; no value comes with it.
+    Header,
+    /// `mg` of no item.
+    Miss,
+    /// No item.
+    NotFound,
+    /// Not stored.
+    NotStored,
+    /// The item has another CAS unique.
+    Exists,
+}
+
+impl MetaCode {
+    /// Without a line end, since flags follow.
+    #[inline]
+    pub fn text(self) -> &'static [u8] {
+        match self {
+            Self::Header => b"HD",
+            Self::Miss => b"EN",
+            Self::NotFound => b"NF",
+            Self::NotStored => b"NS",
+            Self::Exists => b"EX",
+        }
+    }
+}
+
+/// The answer to `mn`.
+pub const META_NOOP: &[u8] = b"MN\r\n";
+
+/// Appends the code of a meta reply with a value, and how long that is.
+#[inline]
+pub fn write_meta_value_len(out: &mut Vec<u8>, value_len: usize) {
+    out.extend_from_slice(b"VA ");
+    out.extend_from_slice(itoa::Buffer::new().format(value_len).as_bytes());
+}
+
+/// Appends a flag of a meta reply and its number.
+#[inline]
+pub fn write_meta_number(out: &mut Vec<u8>, letter: u8, number: u64) {
+    out.extend_from_slice(&[b' ', letter]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends the key to a meta reply, as base64 where it came so.
+#[inline]
+pub fn write_meta_key(out: &mut Vec<u8>, key: &[u8], is_base64: bool) {
+    out.extend_from_slice(b" k");
+    if is_base64 {
+        base64::encode(key, out);
+        out.extend_from_slice(b" b");
+    } else {
+        out.extend_from_slice(key);
+    }
 }

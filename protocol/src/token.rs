@@ -59,7 +59,7 @@ impl<'a> Words<'a> {
 
 /// Where the first space is, or the end. Words are short: eight bytes at once in a register are found sooner than the
 /// call of a routine for long ones would take.
-fn space_at(bytes: &[u8]) -> usize {
+pub(crate) fn space_at(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGHS: u64 = ONES << 7;
     let (chunks, rest) = bytes.as_chunks::<8>();

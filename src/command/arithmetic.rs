@@ -1,7 +1,7 @@
 //! `incr` and `decr`.
 
 use super::{Context, answer};
-use crate::store::{Arithmetic, Count, Delta, Key};
+use crate::store::{Arithmetic, Count, Deadline, Delta, Key};
 use larder_protocol::response::write_number;
 use larder_protocol::{ArithmeticVerb, Reject, Reply};
 
@@ -38,17 +38,22 @@ pub(super) fn delta_of(verb: ArithmeticVerb, number: u64) -> Delta {
 
 /// Counts, and counts that.
 pub(super) fn count(cx: &Context<'_>, key: Key<'_>, count: impl Into<Count>) -> Arithmetic {
-    let (count, counters) = (count.into(), cx.counters);
+    counted(cx, key, &count.into()).0
+}
+
+/// The same; with it comes the deadline that the item had before.
+pub(super) fn counted(cx: &Context<'_>, key: Key<'_>, count: &Count) -> (Arithmetic, Deadline) {
+    let counters = cx.counters;
     let (hits, misses) = match count.delta {
         Delta::Incr(_) => (&counters.incr_hits, &counters.incr_misses),
         Delta::Decr(_) => (&counters.decr_hits, &counters.decr_misses),
     };
-    let outcome = cx.instance.store.arithmetic(key, count, cx.now);
+    let (outcome, before) = cx.instance.store.count(key, count, cx.now);
     match outcome {
         Arithmetic::Number(_) => hits.increment(),
         Arithmetic::Miss(_) => misses.increment(),
         Arithmetic::NoMemory => counters.store_no_memory.increment(),
         Arithmetic::Created | Arithmetic::Exists | Arithmetic::NonNumeric => {}
     }
-    outcome
+    (outcome, before)
 }

@@ -8,14 +8,17 @@ mod arithmetic;
 mod crawler;
 mod delete;
 mod dump;
+pub mod meta;
 pub mod retrieve;
 pub mod storage;
 
 pub use dump::Dump;
 
 use crate::instance::Instance;
+use crate::replies::Replies;
 use crate::stats::Counters;
 use crate::store::{Cas, Deleted, Key, Now};
+use larder_protocol::response::META_NOOP;
 use larder_protocol::{Admin, Reject, Reply, Request};
 use storage::Terms;
 
@@ -44,7 +47,8 @@ pub enum Flow {
 /// Carries out a request and appends its reply to `out`.
 ///
 /// Of a get there is nothing to do here: its keys are answered by [`retrieve::key`], one at a time.
-pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, out: &mut Vec<u8>) -> Flow {
+pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, replies: &mut Replies) -> Flow {
+    let out = &mut replies.text;
     match request {
         Request::Retrieve(_) => {}
         Request::Store { verb, key, flags, exptime, value, noreply } => {
@@ -71,6 +75,14 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, out: &mut Ve
         Request::Arithmetic { verb, key, delta, noreply } => {
             arithmetic::arithmetic(cx, verb, key, delta, noreply, out);
         }
+        Request::Meta { verb, key, flags } => meta::execute(cx, verb, key, flags, replies),
+        Request::MetaSet { key, flags, value } => {
+            meta::with_key(cx, key, flags, |asked| meta::set::store(cx, asked, value, out));
+        }
+        Request::MetaSetTooLarge { key, flags } => {
+            meta::with_key(cx, key, flags, |asked| meta::set::too_large(cx, asked, out));
+        }
+        Request::MetaNoop => out.extend_from_slice(META_NOOP),
         Request::FlushAll { delay, noreply } => answer(noreply, admin::flush_all(cx, delay), out),
         Request::Version => admin::version(out),
         Request::Verbosity { level, noreply } => {

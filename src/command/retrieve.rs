@@ -73,19 +73,26 @@ pub(super) fn read(
         count_touch(cx, found.is_ok());
         return found.is_ok();
     }
-    counters.cmd_get.increment();
     match found {
-        Ok(()) => counters.get_hits.increment(),
-        Err(miss) => {
-            counters.get_misses.increment();
-            match miss {
-                Miss::Absent => {}
-                Miss::Expired => counters.get_expired.increment(),
-                Miss::Flushed => counters.get_flushed.increment(),
-            }
+        Ok(()) => {
+            counters.cmd_get.increment();
+            counters.get_hits.increment();
         }
+        Err(miss) => count_miss(cx, miss),
     }
     found.is_ok()
+}
+
+/// Counts a get that found nothing.
+pub(super) fn count_miss(cx: &Context<'_>, miss: Miss) {
+    let counters = cx.counters;
+    counters.cmd_get.increment();
+    counters.get_misses.increment();
+    match miss {
+        Miss::Absent => {}
+        Miss::Expired => counters.get_expired.increment(),
+        Miss::Flushed => counters.get_flushed.increment(),
+    }
 }
 
 /// Gives an item a new deadline; whether there is one.
@@ -96,7 +103,7 @@ pub(super) fn touch(cx: &Context<'_>, key: Key<'_>, exptime: i32) -> bool {
     found
 }
 
-fn count_touch(cx: &Context<'_>, found: bool) {
+pub(super) fn count_touch(cx: &Context<'_>, found: bool) {
     cx.counters.cmd_touch.increment();
     if found {
         cx.counters.touch_hits.increment();

@@ -30,7 +30,8 @@ impl<'a> Terms<'a> {
             StoreVerb::Prepend => StoreMode::Prepend,
             StoreVerb::Cas(unique) => StoreMode::Cas(unique),
         };
-        Write { mode, key, flags, deadline: Deadline::new(exptime, now), value, cas }
+        let deadline = Deadline::new(exptime, now);
+        Write { mode, key, flags, deadline, value, cas, is_base64: false }
     }
 }
 
@@ -47,25 +48,29 @@ pub fn begin(cx: &Context<'_>, terms: Terms<'_>, value_len: usize) -> Option<Upl
 /// Carries out a command of whose value the `rest` is here, and the front was received; not where there was no memory
 /// for that.
 pub fn finish(cx: &Context<'_>, terms: Terms<'_>, front: Option<Upload>, rest: &[u8]) -> Stored {
-    let (store, write) = (&cx.instance.store, terms.write(rest, cx.now));
+    finish_write(cx, &terms.write(rest, cx.now), front)
+}
+
+/// The same.
+pub(super) fn finish_write(cx: &Context<'_>, write: &Write<'_>, front: Option<Upload>) -> Stored {
     let stored = match front {
-        Some(upload) => store.finish_upload(upload, &write, cx.now),
-        None => store.refuse(&write, cx.now),
+        Some(upload) => cx.instance.store.finish_upload(upload, write, cx.now),
+        None => cx.instance.store.refuse(write, cx.now),
     };
-    counted(cx, &write, stored)
+    counted(cx, write, stored)
 }
 
 /// Counts what became of a command.
-fn counted(cx: &Context<'_>, write: &Write<'_>, stored: Stored) -> Stored {
+pub(super) fn counted(cx: &Context<'_>, write: &Write<'_>, stored: Stored) -> Stored {
     let Write { mode, key, .. } = *write;
     cx.instance.prefixes.record_set(key.bytes());
     cx.counters.cmd_set.increment();
-    if matches!(mode, StoreMode::Cas(_)) {
+    if matches!(mode, StoreMode::Cas(_) | StoreMode::CasOrStale(_)) {
         match stored {
             Stored::Stored => cx.counters.cas_hits.increment(),
             Stored::Exists => cx.counters.cas_badval.increment(),
             Stored::NotFound => cx.counters.cas_misses.increment(),
-            Stored::NotStored | Stored::NoMemory => {}
+            Stored::Joined(_) | Stored::NotStored | Stored::NoMemory => {}
         }
     }
     if stored == Stored::NoMemory {
@@ -77,7 +82,7 @@ fn counted(cx: &Context<'_>, write: &Write<'_>, stored: Stored) -> Stored {
 /// The answer in the text protocol.
 pub fn line(stored: Stored) -> Line {
     match stored {
-        Stored::Stored => Ok(Reply::Stored),
+        Stored::Stored | Stored::Joined(_) => Ok(Reply::Stored),
         Stored::NotStored => Ok(Reply::NotStored),
         Stored::Exists => Ok(Reply::Exists),
         Stored::NotFound => Ok(Reply::NotFound),

@@ -315,7 +315,7 @@ impl Session {
                     }
                 }
                 Todo::Line(line) => out.text.extend_from_slice(line),
-                Todo::Request(request) => match command::execute(cx, *request, &mut out.text) {
+                Todo::Request(request) => match command::execute(cx, *request, out) {
                     Flow::Continue => {}
                     Flow::Close => return (group.end, Some(Next::Quit)),
                     Flow::Dump(dump) => {
@@ -336,6 +336,7 @@ impl Session {
         match larder_protocol::parse(rest, cx.instance.limits) {
             Parsed::NeedMore { len_min } => Step::wait(0, len_min),
             Parsed::NeedBlock(line) => Step::wait(0, line.request_len()),
+            Parsed::NeedMetaBlock(line) => Step::wait(0, line.request_len()),
             Parsed::Request { request: Request::Retrieve(retrieve), consumed } => {
                 self.position = Position::Keys(retrieve);
                 Step::on(consumed)

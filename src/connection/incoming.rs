@@ -3,10 +3,11 @@
 //!
 //! INVARIANT: it is answered as if its data block had come whole before anything was done.
 
+use crate::command::meta;
 use crate::command::storage::{self, Terms};
 use crate::command::{self, Context};
-use crate::store::{Cas, Now, Store, Upload};
-use larder_protocol::{BLOCK_END, Parsed, Reject, StoreLine, StoreVerb};
+use crate::store::{Cas, Key, Now, Store, Upload};
+use larder_protocol::{BLOCK_END, MetaFlags, MetaStoreLine, Parsed, Reject, StoreLine, StoreVerb};
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::task::{self, Poll, ready};
 use tokio::net::TcpStream;
@@ -15,6 +16,8 @@ use tokio::net::TcpStream;
 pub(super) const BEGUN_LEN_MIN: usize = 4096;
 /// There is room for as much as has come, times this, and for one segment at least.
 const GROWTH: usize = 3;
+/// Commands with more flags than this, in bytes, come whole.
+const FLAGS_LEN_MAX: usize = 1024;
 /// So many pieces at most are read into at once.
 const PIECE_COUNT_MAX: usize = 32;
 
@@ -25,20 +28,76 @@ fn next_len(upload: &Upload) -> usize {
     if room_len > 0 && room_len >= wanted_len / 2 { 0 } else { wanted_len }
 }
 
+/// What a line said beside the key and a length.
+#[derive(Debug)]
+enum Line {
+    Classic { verb: StoreVerb, flags: u32, exptime: i32, noreply: bool },
+    Meta { flags: MetaFlags<'static>, text: Box<[u8]> },
+}
+
 /// What has come of a storage command.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    verb: StoreVerb,
+    line: Line,
+    /// As on the line.
     key: Box<[u8]>,
-    flags: u32,
-    exptime: i32,
-    noreply: bool,
     /// The front of the value; `None` where there is no memory for it, and it is skipped.
     upload: Option<Upload>,
     /// Bytes of the front that are still to come.
     left_len: usize,
+    /// Of all of the value, in bytes.
+    value_len: usize,
     /// Bytes of the block behind the front, with its line end.
     tail_len: usize,
+}
+
+impl Line {
+    /// Begins the command; `None` where it must come whole.
+    fn begin(&self, cx: &Context<'_>, key: Key<'_>, value_len: usize) -> Option<Upload> {
+        match self {
+            Self::Classic { verb, flags, exptime, .. } => {
+                storage::begin(cx, classic(key, *verb, *flags, *exptime), value_len)
+            }
+            Self::Meta { flags, text } => meta::with_key(cx, key, flags.reread(text), |asked| {
+                meta::set::begin(cx, asked, value_len)
+            }),
+        }
+    }
+
+    /// Carries the command out; `value_len` is the length of all of its value.
+    fn finish(
+        &self,
+        cx: &Context<'_>,
+        key: Key<'_>,
+        upload: Option<Upload>,
+        rest: &[u8],
+        value_len: usize,
+        out: &mut Vec<u8>,
+    ) {
+        match self {
+            Self::Classic { verb, flags, exptime, noreply } => {
+                let terms = classic(key, *verb, *flags, *exptime);
+                let line = storage::line(storage::finish(cx, terms, upload, rest));
+                command::answer(*noreply, line, out);
+            }
+            Self::Meta { flags, text } => meta::with_key(cx, key, flags.reread(text), |asked| {
+                meta::set::finish(cx, asked, upload, rest, value_len, out);
+            }),
+        }
+    }
+
+    /// Whether the client wants to hear of no mistake either.
+    fn noreply(&self) -> bool {
+        match self {
+            Self::Classic { noreply, .. } => *noreply,
+            Self::Meta { .. } => false,
+        }
+    }
+}
+
+/// The terms of a classic command.
+fn classic(key: Key<'_>, verb: StoreVerb, flags: u32, exptime: i32) -> Terms<'_> {
+    Terms { verb, key, flags, exptime: exptime.into(), cas: Cas::default() }
 }
 
 /// Whether a command may come in pieces.
@@ -55,32 +114,39 @@ pub(super) enum Beginning {
 impl Incoming {
     /// Begins the command at the front of the input.
     pub(super) fn begin(cx: &Context<'_>, input: &[u8]) -> Beginning {
-        let Parsed::NeedBlock(line) = larder_protocol::parse(input, cx.instance.limits) else {
-            return Beginning::Refused;
-        };
+        let (line, word, line_len, value_len) =
+            match larder_protocol::parse(input, cx.instance.limits) {
+                Parsed::NeedBlock(line) => {
+                    let StoreLine { verb, key, flags, exptime, noreply, line_len, value_len } =
+                        line;
+                    (Line::Classic { verb, flags, exptime, noreply }, key, line_len, value_len)
+                }
+                // What is kept of its flags is counted nowhere.
+                Parsed::NeedMetaBlock(line) if line.flags.text().len() <= FLAGS_LEN_MAX => {
+                    let MetaStoreLine { key, flags, line_len, value_len } = line;
+                    let text = flags.text().into();
+                    (Line::Meta { flags: flags.reread(&[]), text }, key, line_len, value_len)
+                }
+                Parsed::NeedMetaBlock(_)
+                | Parsed::Request { .. }
+                | Parsed::NeedMore { .. }
+                | Parsed::Refused { .. } => return Beginning::Refused,
+            };
         // What has come may be only looked at then, and is kept nowhere yet.
         if !cx.instance.clients.budget.has_room() {
             return Beginning::Refused;
         }
-        let begun_len = line.line_len + line.value_len.min(BEGUN_LEN_MIN);
+        let begun_len = line_len + value_len.min(BEGUN_LEN_MIN);
         if input.len() < begun_len {
             return Beginning::TooEarly(begun_len);
         }
-        let StoreLine { verb, key, flags, exptime, noreply, line_len, value_len } = line;
-        let terms = Terms {
-            verb,
-            key: cx.instance.store.key(key),
-            flags,
-            exptime: exptime.into(),
-            cas: Cas::default(),
-        };
-        let Some(upload) = storage::begin(cx, terms, value_len) else {
+        let Some(upload) = line.begin(cx, cx.instance.store.key(word), value_len) else {
             return Beginning::Refused;
         };
-        let (key, left_len) = (key.into(), upload.left_len());
+        let left_len = upload.left_len();
         let tail_len = value_len - left_len + BLOCK_END.len();
         let upload = Some(upload);
-        let incoming = Self { verb, key, flags, exptime, noreply, upload, left_len, tail_len };
+        let incoming = Self { line, key: word.into(), upload, left_len, value_len, tail_len };
         Beginning::Begun(Box::new(incoming), line_len)
     }
 
@@ -144,14 +210,12 @@ impl Incoming {
 
     /// Carries out the command, of which all has come but the tail, which is here; appends its answer.
     pub(super) fn finish(self, cx: &Context<'_>, tail: &[u8], out: &mut Vec<u8>) {
-        let Self { upload, verb, key, flags, exptime, noreply, .. } = self;
+        let Self { line, key, upload, value_len, .. } = self;
         let key = cx.instance.store.key(&key);
-        let terms = Terms { verb, key, flags, exptime: exptime.into(), cas: Cas::default() };
-        let line = match tail.strip_suffix(BLOCK_END) {
-            Some(rest) => storage::line(storage::finish(cx, terms, upload, rest)),
-            None => Err(Reject::BadDataChunk),
-        };
-        command::answer(noreply, line, out);
+        match tail.strip_suffix(BLOCK_END) {
+            Some(rest) => line.finish(cx, key, upload, rest, value_len, out),
+            None => command::answer(line.noreply(), Err(Reject::BadDataChunk), out),
+        }
     }
 
     /// Reads the front into its place, and what comes behind it into `behind`; how much of both, and whether that

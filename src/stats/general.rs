@@ -131,7 +131,7 @@ fn commands(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
     stat(out, "cmd_set", totals.cmd_set);
     stat(out, "cmd_flush", totals.cmd_flush);
     stat(out, "cmd_touch", totals.cmd_touch);
-    stat(out, "cmd_meta", 0);
+    stat(out, "cmd_meta", totals.cmd_meta);
     stat(out, "get_hits", totals.get_hits);
     stat(out, "get_misses", totals.get_misses);
     stat(out, "get_expired", totals.get_expired);

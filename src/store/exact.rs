@@ -10,8 +10,8 @@ use super::number::number_in;
 use super::segment::Pool;
 use super::value::Value;
 use super::{
-    Arithmetic, Deleted, Delta, ItemSize, ItemView, Listed, Miss, Moment, NoRoom, StoreMode,
-    StoreStats, Stored, Write,
+    Arithmetic, Count, Deleted, Delta, Empty, Inquiry, Inspected, ItemSize, ItemView, Listed,
+    Marked, Miss, Moment, NoRoom, Spoiling, StoreMode, StoreStats, Stored, Write,
 };
 use lru::LruCache;
 
@@ -73,6 +73,85 @@ impl Shard {
         Ok(read(view))
     }
 
+    /// Hands a living item to `read`.
+    pub(super) fn inspect<R>(
+        &mut self,
+        key: &[u8],
+        is_secret: bool,
+        at: Moment,
+        pool: &Pool,
+        read: impl FnOnce(&Inspected<'_>) -> (R, bool),
+    ) -> Result<R, Miss> {
+        let item = self.live(key, at, pool)?;
+        Ok(show(item, item.deadline, false, is_secret, at, read))
+    }
+
+    /// The same with a new deadline for it, or where there is none, with an empty one; `read` is taken then.
+    pub(super) fn inspect_and_change<R>(
+        &mut self,
+        key: &[u8],
+        inquiry: &Inquiry,
+        cas_unique: u64,
+        read: &mut Option<impl FnOnce(&Inspected<'_>) -> (R, bool)>,
+        at: Moment,
+        pool: &Pool,
+    ) -> Result<Result<R, Miss>, NoRoom> {
+        let miss = self.live(key, at, pool).err();
+        if let (Some(miss), empty) = (miss, inquiry.vivify) {
+            let Some(Empty { deadline, is_base64, .. }) = empty else {
+                return Ok(Err(miss));
+            };
+            let marked = Marked { is_base64, ..Marked::default() };
+            let item = Item { marked, ..Item::new(Box::default(), cas_unique, deadline, at) };
+            self.put(key, false, item, at, pool)?;
+            self.stats.total_items += 1;
+        }
+        let Some(item) = self.items.get_mut(key) else {
+            return Ok(Err(Miss::Absent));
+        };
+        let is_new = miss.is_some();
+        let before = if is_new { Deadline::NEVER } else { item.deadline };
+        if let (Some(deadline), false) = (inquiry.touch, is_new) {
+            item.deadline = deadline;
+        }
+        let read = read.take().expect("an operation succeeds once");
+        Ok(Ok(show(item, before, is_new, inquiry.is_secret, at, read)))
+    }
+
+    /// Makes a living item useless.
+    pub(super) fn spoil(
+        &mut self,
+        key: &[u8],
+        spoiling: &Spoiling,
+        cas_unique: Option<u64>,
+        at: Moment,
+        pool: &Pool,
+    ) -> Result<Stored, NoRoom> {
+        let Ok(item) = self.live(key, at, pool) else {
+            return Ok(Stored::NotFound);
+        };
+        if !has_expected(item, spoiling.cas.expected) {
+            return Ok(Stored::Exists);
+        }
+        let cas_unique = cas_unique.unwrap_or(item.cas_unique);
+        if let Some(flags) = spoiling.emptied {
+            let deadline = spoiling.deadline.unwrap_or(Deadline::NEVER);
+            let empty = Item {
+                flags,
+                marked: Marked { is_stale: spoiling.is_stale, is_won: false, ..item.marked },
+                ..Item::new(Box::default(), cas_unique, deadline, at)
+            };
+            self.put(key, true, empty, at, pool)?;
+            self.stats.total_items += 1;
+            return Ok(Stored::Stored);
+        }
+        item.deadline = spoiling.deadline.unwrap_or(item.deadline);
+        item.cas_unique = cas_unique;
+        item.marked.is_stale |= spoiling.is_stale;
+        item.marked.is_won = false;
+        Ok(Stored::Stored)
+    }
+
     /// Carries out a storage command; the caller has drawn `cas_unique` for it.
     pub(super) fn store(
         &mut self,
@@ -85,21 +164,22 @@ impl Shard {
         let old = self.live(write.key.bytes, at, pool).ok();
         let present = old.is_some();
         let mut item = Item {
-            value: Box::default(),
             flags: write.flags,
-            cas_unique,
-            deadline: write.deadline,
-            generation: at.generation,
-            accessed_ms: at.now.ms,
-            fetched: false,
+            marked: Marked { is_base64: write.is_base64, ..Marked::default() },
+            ..Item::new(Box::default(), cas_unique, write.deadline, at)
         };
         let joined = match (write.mode, old) {
             (StoreMode::Add, Some(_))
             | (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => {
                 return Ok(Stored::NotStored);
             }
-            (StoreMode::Cas(_), None) => return Ok(Stored::NotFound),
+            (StoreMode::Cas(_) | StoreMode::CasOrStale(_), None) => return Ok(Stored::NotFound),
             (StoreMode::Cas(unique), Some(old)) if !has_expected(old, Some(unique)) => {
+                return Ok(Stored::Exists);
+            }
+            (StoreMode::CasOrStale(unique), Some(old))
+                if unique == 0 || unique > old.cas_unique =>
+            {
                 return Ok(Stored::Exists);
             }
             (_, Some(old)) if !has_expected(old, write.cas.expected) => {
@@ -110,6 +190,13 @@ impl Shard {
             (StoreMode::Set, _)
             | (StoreMode::Add, None)
             | (StoreMode::Replace | StoreMode::Cas(_), Some(_)) => None,
+            (StoreMode::CasOrStale(unique), Some(old)) => {
+                if unique != old.cas_unique {
+                    item.deadline = old.deadline;
+                    (item.marked.is_stale, item.marked.is_won) = (true, old.marked.is_won);
+                }
+                None
+            }
         };
         if let Some((front, back, old)) = joined {
             let joined_len = front.len() + back.len();
@@ -117,60 +204,60 @@ impl Shard {
                 return Ok(Stored::NotStored);
             }
             (item.flags, item.deadline) = (old.flags, old.deadline);
+            item.marked.is_base64 |= old.marked.is_base64;
             item.value = joined_value([front, back])?;
         } else {
             item.value = joined_value([write.value, b""])?;
         }
+        let (is_joined, len) = (joined.is_some(), item.value.len());
         self.put(write.key.bytes, present, item, at, pool)?;
         self.stats.total_items += 1;
-        Ok(Stored::Stored)
+        Ok(if is_joined { Stored::Joined(len) } else { Stored::Stored })
     }
 
-    /// Adds to or subtracts from the number in a value.
+    /// Adds to or subtracts from the number in a value, and gives the item a new deadline where one is asked for. What
+    /// became of it, and the deadline that the item had.
     pub(super) fn arithmetic(
         &mut self,
         key: &[u8],
-        delta: Delta,
-        expected: Option<u64>,
+        count: &Count,
         cas_unique: u64,
         at: Moment,
         pool: &Pool,
-    ) -> Result<Arithmetic, NoRoom> {
+    ) -> Result<(Arithmetic, Deadline), NoRoom> {
         let item = match self.live(key, at, pool) {
             Ok(item) => item,
-            Err(miss) => return Ok(Arithmetic::Miss(miss)),
+            Err(miss) => return Ok((Arithmetic::Miss(miss), Deadline::NEVER)),
         };
-        if !has_expected(item, expected) {
-            return Ok(Arithmetic::Exists);
+        let before = item.deadline;
+        if !has_expected(item, count.cas.expected) {
+            return Ok((Arithmetic::Exists, before));
         }
         let Some(old) = number_in(&item.value) else {
-            return Ok(Arithmetic::NonNumeric);
+            return Ok((Arithmetic::NonNumeric, before));
         };
-        let number = match delta {
+        let number = match count.delta {
             Delta::Incr(delta) => old.wrapping_add(delta),
             Delta::Decr(delta) => old.saturating_sub(delta),
         };
-        let digits = number.to_string();
+        let (digits, deadline) = (number.to_string(), count.touch.unwrap_or(before));
         if let Some((front, back)) = item.value.split_at_mut_checked(digits.len()) {
             // Within the stored width, padded on the right: what memcached's clients know.
             front.copy_from_slice(digits.as_bytes());
             back.fill(b' ');
+            item.deadline = deadline;
             item.cas_unique = cas_unique;
             item.accessed_ms = at.now.ms;
         } else {
             let grown = Item {
-                value: digits.into_bytes().into(),
                 flags: item.flags,
-                cas_unique,
-                deadline: item.deadline,
-                generation: at.generation,
-                accessed_ms: at.now.ms,
-                fetched: false,
+                marked: Marked { is_base64: item.marked.is_base64, ..Marked::default() },
+                ..Item::new(digits.into_bytes().into(), cas_unique, deadline, at)
             };
             self.put(key, true, grown, at, pool)?;
             self.stats.total_items += 1;
         }
-        Ok(Arithmetic::Number(number))
+        Ok((Arithmetic::Number(number), before))
     }
 
     /// Removes a living item, which must have the `expected` CAS unique.
@@ -329,6 +416,32 @@ impl Shard {
         assert_eq!(bytes, self.stats.bytes, "item bytes");
         charged
     }
+}
+
+/// Hands an item to `read`, with the deadline that it had before.
+fn show<R>(
+    item: &mut Item,
+    deadline: Deadline,
+    is_new: bool,
+    is_secret: bool,
+    at: Moment,
+    read: impl FnOnce(&Inspected<'_>) -> (R, bool),
+) -> R {
+    let Item { flags, cas_unique, marked, .. } = *item;
+    let (result, wins) = read(&Inspected {
+        item: ItemView { value: Value::whole(&item.value), flags, cas_unique },
+        deadline,
+        idle_s: (at.now.ms / 1000).saturating_sub(item.accessed_ms / 1000),
+        is_fetched: item.fetched,
+        marked,
+        is_new,
+    });
+    item.marked.is_won |= wins;
+    if !is_secret {
+        item.fetched = true;
+        item.accessed_ms = at.now.ms;
+    }
+    result
 }
 
 /// Whether an item has the CAS unique that it must have. 0 is no unique: it is what servers without them show.

@@ -1,6 +1,7 @@
 //! One item of the exact LRU form, and what it costs.
 
 use super::exptime::{Deadline, Now};
+use super::{Marked, Moment};
 
 /// Bytes that an item costs besides key and value: its list node (96 as allocated) and its share of a
 /// hash table that is at worst 7/16 full (17 bytes a slot).
@@ -26,6 +27,8 @@ pub(super) struct Item {
     pub(super) accessed_ms: u64,
     /// Whether it was ever read since it was stored.
     pub(super) fetched: bool,
+    /// As the meta commands left it.
+    pub(super) marked: Marked,
 }
 
 /// Why an item that is there does not count.
@@ -38,6 +41,20 @@ pub(super) enum Death {
 }
 
 impl Item {
+    /// One that nobody has read.
+    pub(super) fn new(value: Box<[u8]>, cas_unique: u64, deadline: Deadline, at: Moment) -> Self {
+        Self {
+            value,
+            flags: 0,
+            cas_unique,
+            deadline,
+            generation: at.generation,
+            accessed_ms: at.now.ms,
+            fetched: false,
+            marked: Marked::default(),
+        }
+    }
+
     pub(super) fn death(&self, now: Now, generation: u32) -> Option<Death> {
         if self.generation < generation {
             Some(Death::Flushed)

@@ -22,6 +22,11 @@ impl Marks {
     const DEADLINE: u8 = 1 << 1;
     const BODY: u8 = 1 << 2;
     const FETCHED: u8 = 1 << 3;
+    const STALE: u8 = 1 << 4;
+    const WON: u8 = 1 << 5;
+    const BASE64: u8 = 1 << 6;
+    /// What says how an item is laid out.
+    const FIELDS: u8 = Self::FLAGS | Self::DEADLINE | Self::BODY;
 
     /// For an item of these flags and this deadline.
     pub(super) fn of(flags: u32, deadline: Deadline, body: bool) -> Self {
@@ -39,7 +44,47 @@ impl Marks {
 
     /// Whether two items have the same fields.
     fn same_fields(self, other: Self) -> bool {
-        (self.0 ^ other.0) & (Self::FLAGS | Self::DEADLINE | Self::BODY) == 0
+        (self.0 ^ other.0) & Self::FIELDS == 0
+    }
+}
+
+/// What an item is marked with beside what says how it is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tags(u8);
+
+impl Tags {
+    /// It has none.
+    pub(super) const NONE: Self = Self(0);
+    /// The value is out of date.
+    pub(super) const STALE: Self = Self(Marks::STALE);
+    /// A client was told to refill it.
+    pub(super) const WON: Self = Self(Marks::WON);
+    /// Its key came as base64.
+    pub(super) const BASE64: Self = Self(Marks::BASE64);
+
+    /// Whether it has one of these.
+    pub(super) fn has(self, tags: Self) -> bool {
+        self.0 & tags.0 != 0
+    }
+
+    /// Those that are among others, too.
+    pub(super) fn and(self, tags: Self) -> Self {
+        Self(self.0 & tags.0)
+    }
+
+    /// Those that are not among others.
+    pub(super) fn without(self, tags: Self) -> Self {
+        Self(self.0 & !tags.0)
+    }
+
+    /// All of both.
+    pub(super) fn with(self, tags: Self) -> Self {
+        Self(self.0 | tags.0)
+    }
+
+    /// These, or none.
+    pub(super) fn when(self, is: bool) -> Self {
+        if is { self } else { Self::NONE }
     }
 }
 
@@ -94,12 +139,13 @@ pub(super) struct NewItem<'a> {
     pub(super) flags: u32,
     pub(super) deadline: Deadline,
     pub(super) cas_unique: u64,
+    pub(super) tags: Tags,
     pub(super) now_ms: u64,
 }
 
 impl NewItem<'_> {
     fn marks(&self) -> Marks {
-        Marks::of(self.flags, self.deadline, self.body.is_some())
+        Marks(Marks::of(self.flags, self.deadline, self.body.is_some()).0 | self.tags.0)
     }
 }
 
@@ -135,7 +181,7 @@ impl Format {
 
     /// Writes all of an item but its value to the front of `bytes`.
     pub(super) fn write_head(self, bytes: &mut [u8], layout: Layout, new: &NewItem<'_>) {
-        bytes[0] = layout.marks.0;
+        bytes[0] = new.marks().0;
         bytes[1] = u8::try_from(new.key.len()).expect("keys have 250 bytes at most");
         set_value_len(bytes, new.value.len());
         self.set_cas_unique(bytes, new.cas_unique);
@@ -238,19 +284,33 @@ impl Layout {
         }
     }
 
+    /// Whether the item has a field for a deadline, or needs none.
+    pub(super) fn may_have(self, deadline: Deadline) -> bool {
+        self.marks.has(Marks::DEADLINE) || deadline == Deadline::NEVER
+    }
+
     /// Gives the item another deadline; false where it has no field for it.
     pub(super) fn set_deadline(self, bytes: &mut [u8], deadline: Deadline) -> bool {
         if self.marks.has(Marks::DEADLINE) {
             put_deadline(&mut bytes[self.deadline_end() - DEADLINE_LEN..], deadline);
-            return true;
         }
-        deadline == Deadline::NEVER
+        self.may_have(deadline)
     }
 
     /// Whether the item was read since it was stored.
     pub(super) fn is_fetched(self) -> bool {
         self.marks.has(Marks::FETCHED)
     }
+
+    /// What it is marked with.
+    pub(super) fn tags(self) -> Tags {
+        Tags(self.marks.0 & !Marks::FIELDS)
+    }
+}
+
+/// Marks the item at the front anew.
+pub(super) fn set_tags(bytes: &mut [u8], tags: Tags) {
+    bytes[0] = bytes[0] & Marks::FIELDS | tags.0;
 }
 
 /// Makes the value of the item at the front longer or shorter.
@@ -313,12 +373,14 @@ mod tests {
             body: Option<u32>,
             deadline in prop_oneof![Just(Deadline::NEVER), (0..1_u64 << 47).prop_map(Deadline::at_ms)],
             cas_unique in any::<u64>(),
+            tags in any::<u8>(),
             seconds in 0..1_u64 << 24,
         ) {
             let format = Format { cas };
+            let tags = Tags(tags & (Marks::STALE | Marks::WON | Marks::BASE64));
             let now_ms = seconds * 1000;
             let new = NewItem {
-                key: &key, value: &value, body, flags, deadline, cas_unique, now_ms,
+                key: &key, value: &value, body, flags, deadline, cas_unique, tags, now_ms,
             };
             let len = format.layout_of(&new).len();
             let mut bytes = vec![0xaa; len + 3];
@@ -334,9 +396,14 @@ mod tests {
             prop_assert_eq!(layout.body(&bytes), body);
             prop_assert_eq!(idle_s(&bytes, now_ms + 5000), 5);
             prop_assert!(!layout.is_fetched());
+            prop_assert_eq!(layout.tags(), tags);
             set_fetched(&mut bytes, now_ms);
             prop_assert!(format.parse(&bytes).is_fetched());
             prop_assert!(format.fits_over(format.parse(&bytes), &new), "being read changes no field");
+            prop_assert_eq!(format.parse(&bytes).tags(), tags.with(Tags(Marks::FETCHED)));
+            set_tags(&mut bytes, Tags::WON);
+            prop_assert_eq!(format.parse(&bytes).tags(), Tags::WON);
+            prop_assert!(format.fits_over(format.parse(&bytes), &new), "nor is being marked");
         }
     }
 
@@ -351,6 +418,7 @@ mod tests {
             flags: 7,
             deadline: soon,
             cas_unique: 1,
+            tags: Tags::NONE,
             now_ms: 0,
         };
         let mut bytes = [0; 64];

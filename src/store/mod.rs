@@ -19,6 +19,16 @@
 //! INVARIANT: a key is found if and only if it was stored and not deleted, expired, flushed or evicted.
 //! INVARIANT: a CAS unique changes exactly when the value does, and no two are equal.
 
+/// Calls the same method of either form; the exact one hashes keys itself.
+macro_rules! either {
+    ($shard:expr, $log:ident => $by_log:expr, $exact:ident => $by_exact:expr) => {
+        match $shard {
+            Shard::Log($log) => $by_log,
+            Shard::Exact($exact) => $by_exact,
+        }
+    };
+}
+
 mod block;
 mod budget;
 mod dump;
@@ -32,6 +42,7 @@ mod index;
 mod item;
 mod large;
 mod lines;
+mod meta;
 mod number;
 mod operation;
 mod prefetch;
@@ -46,6 +57,7 @@ mod value;
 pub use dump::Cursor;
 pub use exptime::{Deadline, Now};
 pub use large::Loan;
+pub use meta::{Empty, Inquiry, Inspected, Marked, Spoiling};
 pub use operation::{
     Arithmetic, Cas, Count, Deleted, Delta, Initial, ItemSize, ItemView, Key, Listed, Miss,
     StoreMode, Stored, Write,
@@ -154,16 +166,6 @@ enum NoRoom {
 enum Shard {
     Log(shard::Shard),
     Exact(exact::Shard),
-}
-
-/// Calls the same method of either form; the exact one hashes keys itself.
-macro_rules! either {
-    ($shard:expr, $log:ident => $by_log:expr, $exact:ident => $by_exact:expr) => {
-        match $shard {
-            Shard::Log($log) => $by_log,
-            Shard::Exact($exact) => $by_exact,
-        }
-    };
 }
 
 impl Shard {
@@ -297,7 +299,9 @@ impl Store {
                 shard.remove(write.key, &self.pool);
                 Stored::NoMemory
             }
-            StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) => Stored::NoMemory,
+            StoreMode::Add | StoreMode::Replace | StoreMode::Cas(_) | StoreMode::CasOrStale(_) => {
+                Stored::NoMemory
+            }
         }
     }
 
@@ -358,25 +362,30 @@ impl Store {
 
     /// Adds to or subtracts from the number in a value, or makes the initial one.
     pub fn arithmetic(&self, key: Key<'_>, count: impl Into<Count>, now: Now) -> Arithmetic {
-        let Count { delta, cas, initial } = count.into();
+        self.count(key, &count.into(), now).0
+    }
+
+    /// The same; with it comes the deadline that the item had before.
+    pub fn count(&self, key: Key<'_>, count: &Count, now: Now) -> (Arithmetic, Deadline) {
+        let Count { cas, initial, is_base64, .. } = *count;
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
             let cas_unique = cas.new.unwrap_or_else(|| self.next_cas_unique());
-            let counted = either!(&mut *shard,
-                log => log.arithmetic(key, delta, cas.expected, cas_unique, at, purse),
-                exact => exact.arithmetic(key.bytes, delta, cas.expected, cas_unique, at, &self.pool))?;
+            let (counted, before) = either!(&mut *shard,
+                log => log.arithmetic(key, count, cas_unique, at, purse),
+                exact => exact.arithmetic(key.bytes, count, cas_unique, at, &self.pool))?;
             let (Arithmetic::Miss(_), Some(Initial { number, deadline })) = (counted, initial)
             else {
-                return Ok(counted);
+                return Ok((counted, before));
             };
             let digits = number.to_string();
             let (mode, value) = (StoreMode::Add, digits.as_bytes());
-            let write = Write { mode, key, flags: 0, deadline, value, cas };
+            let write = Write { mode, key, flags: 0, deadline, value, cas, is_base64 };
             either!(shard,
                 log => log.store(&write, &mut None, cas_unique, at, purse),
                 exact => exact.store(&write, cas_unique, at, &self.pool))?;
-            Ok(Arithmetic::Created)
+            Ok((Arithmetic::Created, Deadline::NEVER))
         };
-        self.with_room(key, now, attempt, |_| Arithmetic::NoMemory)
+        self.with_room(key, now, attempt, |_| (Arithmetic::NoMemory, Deadline::NEVER))
     }
 
     /// Removes a living item, which must have the `expected` CAS unique where one is given.

@@ -97,6 +97,8 @@ pub struct Write<'a> {
     pub value: &'a [u8],
     /// Which unique the item must have, and gets.
     pub cas: Cas,
+    /// Whether the key came as base64, which the item remembers.
+    pub is_base64: bool,
 }
 
 /// What a change has to do with CAS uniques.
@@ -123,6 +125,9 @@ pub enum StoreMode {
     Prepend,
     /// If present and its CAS unique is this one.
     Cas(u64),
+    /// As [`Self::Cas`]; a value that comes too late, with a lower unique than the item has, is stored as one that is
+    /// out of date, and keeps the item's deadline and who is to refill it.
+    CasOrStale(u64),
 }
 
 /// What became of a [`Write`].
@@ -130,6 +135,8 @@ pub enum StoreMode {
 pub enum Stored {
     /// Stored.
     Stored,
+    /// Stored behind or before the old value; as long is it now, in bytes.
+    Joined(usize),
     /// The condition of add, replace, append or prepend did not hold, or the joined item is too large.
     NotStored,
     /// The item has another CAS unique than it must have.
@@ -159,11 +166,15 @@ pub struct Count {
     pub cas: Cas,
     /// What becomes the item where there is none.
     pub initial: Option<Initial>,
+    /// Gives an item that is there a new deadline.
+    pub touch: Option<Deadline>,
+    /// Whether the key came as base64, which an item that is made remembers.
+    pub is_base64: bool,
 }
 
 impl From<Delta> for Count {
     fn from(delta: Delta) -> Self {
-        Self { delta, cas: Cas::default(), initial: None }
+        Self { delta, cas: Cas::default(), initial: None, touch: None, is_base64: false }
     }
 }
 

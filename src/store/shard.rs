@@ -15,6 +15,7 @@
 mod books;
 mod dump;
 mod hints;
+mod meta;
 mod read;
 mod reclaim;
 mod room;
@@ -23,16 +24,17 @@ mod write;
 
 use super::block::Piece;
 use super::eviction::{Heat, Policy};
+use super::exptime::Deadline;
 use super::ghost::Ghost;
 use super::index::{Index, SlotAt};
-use super::item::{Format, Layout};
+use super::item::{Format, Layout, Tags};
 use super::large::{Bodies, Body};
 use super::lines::Lines;
 use super::number::number_in;
 use super::segment::{LogName, Pool, Purse, Segment};
 use super::{
-    Arithmetic, Deleted, Delta, ItemSize, Key, Moment, NoRoom, StoreConfig, StoreMode, StoreStats,
-    Stored, Write,
+    Arithmetic, Count, Deleted, Delta, ItemSize, Key, Moment, NoRoom, StoreConfig, StoreMode,
+    StoreStats, Stored, Write,
 };
 pub(super) use hints::{Hints, PREFETCHED_MAX, prefetch_burst};
 pub(super) use reclaim::Reclaimed;
@@ -275,8 +277,13 @@ impl Shard {
             (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => {
                 Err(Stored::NotStored)
             }
-            (StoreMode::Cas(_), None) => Err(Stored::NotFound),
+            (StoreMode::Cas(_) | StoreMode::CasOrStale(_), None) => Err(Stored::NotFound),
             (StoreMode::Cas(unique), Some(found)) if !self.has_expected(found, Some(unique)) => {
+                Err(Stored::Exists)
+            }
+            (StoreMode::CasOrStale(unique), Some(found))
+                if unique == 0 || unique > self.format.cas_unique(self.bytes(found.place)) =>
+            {
                 Err(Stored::Exists)
             }
             (_, Some(found)) if !self.has_expected(found, write.cas.expected) => {
@@ -285,7 +292,11 @@ impl Shard {
             (StoreMode::Set, _)
             | (StoreMode::Add, None)
             | (
-                StoreMode::Replace | StoreMode::Append | StoreMode::Prepend | StoreMode::Cas(_),
+                StoreMode::Replace
+                | StoreMode::Append
+                | StoreMode::Prepend
+                | StoreMode::Cas(_)
+                | StoreMode::CasOrStale(_),
                 Some(_),
             ) => Ok(found),
         }
@@ -311,35 +322,45 @@ impl Shard {
         let stored = if let Some(found) = found.filter(|_| joins) {
             self.join(write, found, cas_unique, at, purse)?
         } else {
-            let Write { flags, deadline, value, .. } = *write;
-            self.put(Put { key, found, value, flags, deadline, cas_unique }, body, at, purse)?;
+            let Write { flags, value, is_base64, .. } = *write;
+            let (mut deadline, mut tags) = (write.deadline, Tags::BASE64.when(is_base64));
+            if let (StoreMode::CasOrStale(unique), Some(Found { place, layout, .. })) =
+                (write.mode, found)
+                && unique != self.format.cas_unique(self.bytes(place))
+            {
+                deadline = layout.deadline(self.bytes(place));
+                tags = tags.with(Tags::STALE).with(layout.tags().and(Tags::WON));
+            }
+            let put = Put { key, found, value, flags, deadline, cas_unique, tags };
+            self.put(put, body, at, purse)?;
             Stored::Stored
         };
-        self.stats.total_items += u64::from(stored == Stored::Stored);
+        self.stats.total_items += u64::from(matches!(stored, Stored::Stored | Stored::Joined(_)));
         Ok(stored)
     }
 
-    /// Adds to or subtracts from the number in a value.
+    /// Adds to or subtracts from the number in a value, and gives the item a new deadline where one is asked for. What
+    /// became of it, and the deadline that the item had.
     pub(super) fn arithmetic(
         &mut self,
         key: Key<'_>,
-        delta: Delta,
-        expected: Option<u64>,
+        count: &Count,
         cas_unique: u64,
         at: Moment,
         purse: &mut Purse<'_>,
-    ) -> Result<Arithmetic, NoRoom> {
+    ) -> Result<(Arithmetic, Deadline), NoRoom> {
         let found = match self.find_living(key, at, purse.pool) {
             Ok(found) => found,
-            Err(miss) => return Ok(Arithmetic::Miss(miss)),
+            Err(miss) => return Ok((Arithmetic::Miss(miss), Deadline::NEVER)),
         };
-        if !self.has_expected(found, expected) {
-            return Ok(Arithmetic::Exists);
-        }
         let layout = found.layout;
         let bytes = self.bytes(found.place);
+        let before = layout.deadline(bytes);
+        if !self.has_expected(found, count.cas.expected) {
+            return Ok((Arithmetic::Exists, before));
+        }
         if layout.body(bytes).is_some() {
-            return Ok(Arithmetic::NonNumeric);
+            return Ok((Arithmetic::NonNumeric, before));
         }
         let value = self.value(found.place, layout);
         let number = match value.rest {
@@ -347,26 +368,34 @@ impl Shard {
             _ => number_in(&value.to_vec()),
         };
         let Some(old) = number else {
-            return Ok(Arithmetic::NonNumeric);
+            return Ok((Arithmetic::NonNumeric, before));
         };
-        let number = match delta {
+        let number = match count.delta {
             Delta::Incr(delta) => old.wrapping_add(delta),
             Delta::Decr(delta) => old.saturating_sub(delta),
         };
         let mut digits = number.to_string().into_bytes();
-        if digits.len() > value.len() {
-            let (flags, deadline) = (layout.flags(bytes), layout.deadline(bytes));
+        let deadline = count.touch.unwrap_or(before);
+        let is_longer = digits.len() > value.len();
+        if is_longer || !layout.may_have(deadline) {
+            let flags = layout.flags(bytes);
+            let tags = if is_longer { layout.tags().and(Tags::BASE64) } else { layout.tags() };
+            digits.resize(digits.len().max(value.len()), b' ');
             let value = &digits[..];
-            let put = Put { key, found: Some(found), value, flags, deadline, cas_unique };
+            let put = Put { key, found: Some(found), value, flags, deadline, cas_unique, tags };
             self.put(put, &mut None, at, purse)?;
-            self.stats.total_items += 1;
-            return Ok(Arithmetic::Number(number));
+            self.stats.total_items += u64::from(is_longer);
+            return Ok((Arithmetic::Number(number), before));
         }
         // Within the stored width, padded on the right: what memcached's clients know.
         digits.resize(value.len(), b' ');
+        if count.touch.is_some() {
+            layout.set_deadline(self.bytes_mut(found.place), deadline);
+            self.note_deadline(found.place, deadline);
+        }
         self.note_write(found, cas_unique, at);
         self.write_at(found.place, layout.front_len(), &digits);
-        Ok(Arithmetic::Number(number))
+        Ok((Arithmetic::Number(number), before))
     }
 
     /// Removes a living item, which must have the `expected` CAS unique.

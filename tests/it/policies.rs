@@ -156,7 +156,15 @@ impl Workload {
                 let value = &values[..self.value_lens[number as usize]];
                 let (mode, deadline) = (StoreMode::Set, Deadline::NEVER);
                 store.store(
-                    &Write { key, value, mode, flags: 0, deadline, cas: Cas::default() },
+                    &Write {
+                        key,
+                        value,
+                        mode,
+                        flags: 0,
+                        deadline,
+                        cas: Cas::default(),
+                        is_base64: false,
+                    },
                     NOW,
                 );
             }

@@ -5,6 +5,8 @@ use crate::retrieve::NextKey;
 use crate::{AdminReject, Cachedump};
 use proptest::prelude::*;
 
+mod meta;
+
 const LIMITS: Limits = Limits { item_size_max: 1 << 20, cas: true };
 
 /// The request at the front, and that it takes all of the line.
@@ -325,6 +327,18 @@ fn word() -> impl Strategy<Value = String> {
             "on",
             "reset",
             "graceful",
+            "mg",
+            "ms",
+            "md",
+            "ma",
+            "me",
+            "mn",
+            "v",
+            "b",
+            "Zm9v",
+            "O1",
+            "T30",
+            "MA",
         ])
         .prop_map(str::to_owned),
         "[a-z]{1,8}",
@@ -371,6 +385,7 @@ proptest! {
             Parsed::Request { consumed, .. } | Parsed::Refused { consumed, .. } => prop_assert!(consumed > 0),
             Parsed::NeedMore { len_min } => prop_assert!(len_min > input.len()),
             Parsed::NeedBlock(line) => prop_assert!(line.request_len() > input.len()),
+            Parsed::NeedMetaBlock(line) => prop_assert!(line.request_len() > input.len()),
         }
     }
 
@@ -381,9 +396,12 @@ proptest! {
         let consumed = match parse(&input, LIMITS) {
             Parsed::Request { request: Request::Retrieve(_), .. } => memchr(b'\n', &input).expect("a line") + 1,
             // Known from the head alone: there is nothing to wait for behind it.
-            Parsed::Request { request: Request::StoreTooLarge { .. }, .. }
+            Parsed::Request {
+                request: Request::StoreTooLarge { .. } | Request::MetaSetTooLarge { .. }, ..
+            }
             | Parsed::NeedMore { .. }
-            | Parsed::NeedBlock(_) => return Ok(()),
+            | Parsed::NeedBlock(_)
+            | Parsed::NeedMetaBlock(_) => return Ok(()),
             Parsed::Refused { consumed, reply, .. } if reply != Some(Reject::BadDataChunk) => {
                 consumed.min(memchr(b'\n', &input).expect("a line") + 1)
             }
@@ -393,6 +411,10 @@ proptest! {
             match parse(&input[..cut], LIMITS) {
                 Parsed::NeedMore { len_min } => prop_assert!(cut < len_min && len_min <= consumed),
                 Parsed::NeedBlock(line) => {
+                    prop_assert_eq!(line.request_len(), consumed);
+                    prop_assert!(line.line_len <= cut);
+                }
+                Parsed::NeedMetaBlock(line) => {
                     prop_assert_eq!(line.request_len(), consumed);
                     prop_assert!(line.line_len <= cut);
                 }

@@ -144,14 +144,8 @@ impl Shard {
             Ok(found) => found,
             Err(miss) => return Ok(Err(miss)),
         };
-        let found = if found.layout.set_deadline(self.bytes_mut(found.place), deadline) {
-            self.note_deadline(found.place, deadline);
-            found
-        } else {
-            match self.rewrite(key, found, deadline, at, purse)? {
-                Some(found) => found,
-                None => return Ok(Err(Miss::Absent)),
-            }
+        let Some(found) = self.touch(key, found, deadline, at, purse)? else {
+            return Ok(Err(Miss::Absent));
         };
         let read = read.take().expect("an operation succeeds once");
         Ok(Ok(self.read(found, at, read)))

@@ -1,7 +1,7 @@
 //! How an item gets into a log: over the old one where it fits, else at the head.
 
 use super::super::exptime::Deadline;
-use super::super::item::{self, Layout, Marks, NewItem};
+use super::super::item::{self, Layout, Marks, NewItem, Tags};
 use super::super::large::{Body, body_len, fill};
 use super::super::lines::STEP_BYTES;
 use super::super::segment::{LogName, Purse, seconds};
@@ -23,12 +23,14 @@ pub(super) struct Put<'a> {
     pub(super) flags: u32,
     pub(super) deadline: Deadline,
     pub(super) cas_unique: u64,
+    pub(super) tags: Tags,
 }
 
 impl<'a> Put<'a> {
     fn item(self, body: Option<u32>, at: Moment) -> NewItem<'a> {
-        let Self { key, found: _, value, flags, deadline, cas_unique } = self;
-        NewItem { key: key.bytes, value, body, flags, deadline, cas_unique, now_ms: at.now.ms }
+        let Self { key, found: _, value, flags, deadline, cas_unique, tags } = self;
+        let now_ms = at.now.ms;
+        NewItem { key: key.bytes, value, body, flags, deadline, cas_unique, tags, now_ms }
     }
 }
 
@@ -42,6 +44,11 @@ enum Replaces {
     /// The present item but its body, which goes over to the new one: it is not written where making room has evicted
     /// that.
     AllButBody,
+}
+
+/// What an item is marked with when a value was joined to its own.
+fn joined_tags(old: Layout, write: &Write<'_>) -> Tags {
+    old.tags().and(Tags::BASE64).with(Tags::BASE64.when(write.is_base64))
 }
 
 impl Shard {
@@ -110,12 +117,11 @@ impl Shard {
             return Ok(Stored::NotStored);
         }
         if write.value.is_empty() {
-            self.note_write(found, cas_unique, at);
-            return Ok(Stored::Stored);
+            self.note_join(found, write, cas_unique, at);
+            return Ok(Stored::Joined(len));
         }
-        let is_behind = write.mode != StoreMode::Prepend;
-        if self.extend(found, write.value, is_behind, cas_unique, at) {
-            return Ok(Stored::Stored);
+        if self.extend(found, write, cas_unique, at) {
+            return Ok(Stored::Joined(len));
         }
         self.join_anew(write, found, cas_unique, at, purse)
     }
@@ -168,12 +174,13 @@ impl Shard {
         let ends = if is_behind { [b"", write.value] } else { [write.value, b""] };
         let old = self.value(place, layout).parts().skip(kept_count);
         let rest = fill(&mut more, [ends[0]].into_iter().chain(old).chain([ends[1]]));
-        let put = Put { key, found, value: &rest, flags, deadline, cas_unique };
+        let tags = joined_tags(layout, write);
+        let put = Put { key, found, value: &rest, flags, deadline, cas_unique, tags };
         let Some(number) = kept else {
             let mut body = (in_body_len > 0).then(|| Body::new(purse.pool, more, in_body_len));
             let outcome = self.put(put, &mut body, at, purse);
             purse.segments.extend(body.into_iter().flat_map(Body::into_segments));
-            return outcome.map(|()| Stored::Stored).map_err(beside_body);
+            return outcome.map(|()| Stored::Joined(len)).map_err(beside_body);
         };
         let size = self.item_size.of(key.bytes.len(), flags, len);
         let new = put.item(Some(number), at);
@@ -187,7 +194,7 @@ impl Shard {
                     purse.pool.give(bytes);
                 }
                 self.stats.bytes += size;
-                Ok(Stored::Stored)
+                Ok(Stored::Joined(len))
             }
             outcome => {
                 purse.segments.append(&mut more);
@@ -199,15 +206,9 @@ impl Shard {
 
     /// Makes an item longer where it is; false where it is not the last one of an open segment, or that has no
     /// room.
-    fn extend(
-        &mut self,
-        found: Found,
-        more: &[u8],
-        is_behind: bool,
-        cas_unique: u64,
-        at: Moment,
-    ) -> bool {
+    fn extend(&mut self, found: Found, write: &Write<'_>, cas_unique: u64, at: Moment) -> bool {
         let Found { place, layout, .. } = found;
+        let more = write.value;
         let segment = self.segment(place.segment);
         let is_last = self.log(segment.log).open == Some(place.segment as u32)
             && place.at + layout.len() == segment.used_len;
@@ -218,7 +219,7 @@ impl Shard {
         {
             return false;
         }
-        self.note_write(found, cas_unique, at);
+        self.note_join(found, write, cas_unique, at);
         self.count_dead(place, layout.len());
         self.count_live(place, layout.len() + more.len());
         self.segment_mut(place.segment).used_len += more.len();
@@ -227,19 +228,41 @@ impl Shard {
         let front_len = layout.front_len();
         let bytes = self.bytes_mut(place);
         item::set_value_len(bytes, layout.len() - front_len + more.len());
-        let more_at = if is_behind {
-            layout.len()
-        } else {
+        let more_at = if write.mode == StoreMode::Prepend {
             bytes.copy_within(front_len..layout.len(), front_len + more.len());
             front_len
+        } else {
+            layout.len()
         };
         bytes[more_at..more_at + more.len()].copy_from_slice(more);
         true
     }
 
+    /// Notes that a value was joined to that of an item, which counts as a new one.
+    fn note_join(&mut self, found: Found, write: &Write<'_>, cas_unique: u64, at: Moment) {
+        self.note_write(found, cas_unique, at);
+        item::set_tags(self.bytes_mut(found.place), joined_tags(found.layout, write));
+    }
+
+    /// Gives an item another deadline; `None` where making room for that has evicted it.
+    pub(super) fn touch(
+        &mut self,
+        key: Key<'_>,
+        found: Found,
+        deadline: Deadline,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<Option<Found>, NoRoom> {
+        if found.layout.set_deadline(self.bytes_mut(found.place), deadline) {
+            self.note_deadline(found.place, deadline);
+            return Ok(Some(found));
+        }
+        self.rewrite(key, found, deadline, at, purse)
+    }
+
     /// Writes an item anew with another deadline, for which it has no field; `None` where making room has
     /// evicted it.
-    pub(super) fn rewrite(
+    fn rewrite(
         &mut self,
         key: Key<'_>,
         found: Found,
@@ -259,8 +282,10 @@ impl Shard {
             flags: layout.flags(bytes),
             deadline,
             cas_unique: self.format.cas_unique(bytes),
+            tags: layout.tags(),
         };
-        let new = put.item(layout.body(bytes), at);
+        let accessed_ms = at.now.ms.saturating_sub(1000 * item::idle_s(bytes, at.now.ms));
+        let new = NewItem { now_ms: accessed_ms, ..put.item(layout.body(bytes), at) };
         let log = self.append(key, Replaces::AllButBody, &new, at, purse)?;
         if log.is_some() {
             self.stats.bytes += size;

@@ -40,6 +40,7 @@ fn write<'a>(store: &Store, mode: StoreMode, key: &'a [u8], value: &'a [u8]) -> 
         deadline: Deadline::NEVER,
         value,
         cas: Cas::default(),
+        is_base64: false,
     }
 }
 

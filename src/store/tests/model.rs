@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
+mod meta;
 mod op;
 mod pair;
 

@@ -139,7 +139,7 @@ fn a_change_may_ask_for_a_cas_unique(form: Form) {
     let new = store.next_cas_unique();
     let cas = Cas { expected: Some(unique()), new: Some(new) };
     let joined = store.store(&Write { cas, ..write(&store, StoreMode::Append, b"k", b"1") }, at(0));
-    assert_eq!((joined, unique()), (Stored::Stored, new));
+    assert_eq!((joined, unique()), (Stored::Joined(2), new));
     let cas = Cas { expected: Some(new), new: Some(store.next_cas_unique()) };
     let count = Count { cas, ..Delta::Incr(1).into() };
     assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Number(52));
@@ -155,7 +155,7 @@ fn a_count_may_begin_with_a_number(form: Form) {
     let deadline = Deadline::new(2, at(0));
     let initial = Some(Initial { number: 7, deadline });
     let cas = Cas { expected: Some(1), new: Some(store.next_cas_unique()) };
-    let count = Count { delta: Delta::Incr(3), cas, initial };
+    let count = Count { cas, initial, ..Delta::Incr(3).into() };
     assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Created);
     assert_eq!(value(&store, b"n", at(0)).as_deref(), Some(&b"7"[..]));
     assert_eq!(cas_unique(&store, b"n", at(0)), cas.new);
@@ -206,7 +206,7 @@ fn a_join_may_not_pass_the_item_size(form: Form) {
     let join = |len| store.store(&write(&store, StoreMode::Append, b"k", &vec![b'y'; len]), at(0));
     assert_eq!(
         (join(21), join(20), join(1)),
-        (Stored::NotStored, Stored::Stored, Stored::NotStored)
+        (Stored::NotStored, Stored::Joined(40), Stored::NotStored)
     );
     assert_eq!(value(&store, b"k", at(0)).map(|value| value.len()), Some(40));
 }
@@ -221,7 +221,7 @@ fn joining_nothing_needs_no_room(form: Form) {
             for mode in [StoreMode::Append, StoreMode::Prepend] {
                 let before = cas_unique(&store, &key, at(0));
                 let joined = store.store(&write(&store, mode, &key, b""), at(0));
-                assert_eq!(joined, Stored::Stored, "to {value_len} bytes");
+                assert_eq!(joined, Stored::Joined(value_len));
                 assert!(cas_unique(&store, &key, at(0)) > before);
             }
             assert_eq!(value(&store, &key, at(0)).as_deref(), Some(&bytes[..]));

@@ -123,6 +123,7 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
                 deadline,
                 value: &value,
                 cas: Cas::default(),
+                is_base64: false,
             },
             now,
         )
@@ -130,7 +131,10 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
     match next() % 16 {
         0..5 => {
             let outcome = store_as(modes[(next() % 4) as usize], len);
-            assert!(matches!(outcome, Stored::Stored | Stored::NotStored), "{outcome:?}");
+            assert!(
+                matches!(outcome, Stored::Stored | Stored::Joined(_) | Stored::NotStored),
+                "{outcome:?}"
+            );
         }
         5 if number <= JOINED_MAX => drop(store_as(joins[(next() % 2) as usize], len)),
         5..7 => drop(store.delete(store.key(&key), None, now)),

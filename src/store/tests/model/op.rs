@@ -1,6 +1,7 @@
 //! What a client could do, at random.
 
 use super::*;
+use proptest::option::of;
 
 /// A length in bytes, counted from so many whole segments: what is split is split there.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +46,26 @@ pub(super) enum Op {
         is_right: bool,
         len: Len,
     },
+    /// A value with a unique that is so much older than what the model knows.
+    CasOrStale {
+        key: u16,
+        before: i64,
+        len: Len,
+    },
     Get(u16),
     Touch(u16, i32),
+    Inspect {
+        key: u16,
+        touch: Option<i32>,
+        vivify: Option<i32>,
+        wins: bool,
+    },
+    Spoil {
+        key: u16,
+        is_stale: bool,
+        emptied: Option<u32>,
+        exptime: Option<i32>,
+    },
     Delete(u16),
     Count(u16, Delta),
     Flush(i32),
@@ -83,7 +102,7 @@ pub(super) fn any_len() -> impl Strategy<Value = Len> {
 
 pub(super) fn op(key_count: u16, len: BoxedStrategy<Len>) -> impl Strategy<Value = Op> {
     let key = 0..key_count;
-    let begun_len = len.clone();
+    let (begun_len, late_len) = (len.clone(), len.clone());
     let exptime = prop_oneof![Just(0), Just(-1), 1..4_i32, 20..60_i32];
     let flags = prop_oneof![Just(0), any::<u32>()];
     let mode = proptest::sample::select(vec![
@@ -97,12 +116,22 @@ pub(super) fn op(key_count: u16, len: BoxedStrategy<Len>) -> impl Strategy<Value
     let joining = proptest::sample::select(vec![StoreMode::Append, StoreMode::Prepend]);
     let delta = prop_oneof![(0..200_u64).prop_map(Delta::Incr), (0..200_u64).prop_map(Delta::Decr)];
     prop_oneof![
-        6 => (mode, key.clone(), len.clone(), flags, exptime.clone())
+        6 => (mode, key.clone(), len.clone(), flags.clone(), exptime.clone())
             .prop_map(|(mode, key, len, flags, exptime)| Op::Store { mode, key, len, flags, exptime }),
         1 => (key.clone(), 0..key_count, len.clone()).prop_map(|(key, count, len)| Op::Fill { key, count, len }),
         1 => (key.clone(), joining, 1..40_u16, prop_oneof![1..20_usize, 1..1500_usize])
             .prop_map(|(key, mode, count, len)| Op::Join { key, mode, count, len }),
         2 => (key.clone(), any::<bool>(), len).prop_map(|(key, is_right, len)| Op::Cas { key, is_right, len }),
+        1 => (key.clone(), -1..4_i64, late_len)
+            .prop_map(|(key, before, len)| Op::CasOrStale { key, before, len }),
+        2 => (key.clone(), of(exptime.clone()), of(exptime.clone()), any::<bool>())
+            .prop_map(|(key, touch, vivify, wins)| Op::Inspect { key, touch, vivify, wins }),
+        2 => (key.clone(), of(flags.clone()), of(exptime.clone()), any::<bool>()).prop_map(
+            |(key, emptied, exptime, is_stale)| {
+                let is_stale = is_stale || emptied.is_none();
+                Op::Spoil { key, is_stale, emptied, exptime }
+            },
+        ),
         4 => key.clone().prop_map(Op::Get),
         2 => (key.clone(), exptime).prop_map(|(key, exptime)| Op::Touch(key, exptime)),
         2 => key.clone().prop_map(Op::Delete),

@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 
 /// What the model keeps for a key.
 #[derive(Debug, Clone, PartialEq)]
-struct Known {
-    value: Vec<u8>,
-    flags: u32,
-    deadline: Deadline,
-    cas_unique: u64,
+pub(super) struct Known {
+    pub(super) value: Vec<u8>,
+    pub(super) flags: u32,
+    pub(super) deadline: Deadline,
+    pub(super) cas_unique: u64,
+    pub(super) marked: Marked,
 }
 
 /// The first word, where it is a number.
@@ -19,7 +20,7 @@ fn number_of(value: &[u8]) -> Option<u64> {
 }
 
 /// Most keys are short, some are as long as a key may be.
-fn key_of(number: u16) -> Vec<u8> {
+pub(super) fn key_of(number: u16) -> Vec<u8> {
     let mut key = number.to_le_bytes().to_vec();
     key.resize([250, 100, 2, 3][usize::from(number % 16).min(3)], b'k');
     key
@@ -33,11 +34,11 @@ fn fixed_len(config: &StoreConfig) -> u64 {
 
 /// A store and what it should hold. Each operation is checked against the model, and against what the store counts.
 pub(super) struct Pair {
-    config: StoreConfig,
-    store: Store,
-    model: HashMap<u16, Known>,
+    pub(super) config: StoreConfig,
+    pub(super) store: Store,
+    pub(super) model: HashMap<u16, Known>,
     pending_flush: Deadline,
-    now: Now,
+    pub(super) now: Now,
     /// As it was before the operation.
     pub(super) before: StoreStats,
     /// Items that came into the store.
@@ -46,7 +47,7 @@ pub(super) struct Pair {
     removed: u64,
     /// Items that the model has and the store evicted.
     lost: u64,
-    last_unique: u64,
+    pub(super) last_unique: u64,
     /// Changes with every value that is written.
     version: u8,
     /// What is lent, and the bytes that it had then.
@@ -101,7 +102,7 @@ impl Pair {
 
     /// A key is asked for: what the store has must be right, and what it has not it must have evicted. Whether it is
     /// there.
-    fn look(&mut self, number: u16) -> Result<bool, TestCaseError> {
+    pub(super) fn look(&mut self, number: u16) -> Result<bool, TestCaseError> {
         let key = key_of(number);
         let read = self.store.get(self.store.key(&key), None, self.now, |item| {
             prop_assert_eq!(item.value.len(), item.value.to_vec().len());
@@ -112,7 +113,7 @@ impl Pair {
                 let (read_value, read_flags, read_unique) = read?;
                 prop_assert!(read_value == *value, "another value of {}", number);
                 prop_assert_eq!((read_flags, read_unique), (*flags, *cas_unique));
-                return Ok(true);
+                return self.look_behind(number).map(|()| true);
             }
             (Ok(_), None) => prop_assert!(false, "{} should not be there", number),
             (Err(Miss::Absent), Some(_)) => {
@@ -126,6 +127,18 @@ impl Pair {
             (Err(Miss::Expired | Miss::Flushed), None) => self.removed += 1,
         }
         Ok(false)
+    }
+
+    /// Of a key that is there: what a get does not show.
+    fn look_behind(&self, number: u16) -> Result<(), TestCaseError> {
+        let key = key_of(number);
+        let inquiry = Inquiry { is_secret: true, ..Inquiry::default() };
+        let seen = self.store.inspect(self.store.key(&key), &inquiry, self.now, |item| {
+            ((item.deadline, item.marked, item.is_fetched), false)
+        });
+        let known = &self.model[&number];
+        prop_assert_eq!(seen, Ok((known.deadline, known.marked, true)));
+        Ok(())
     }
 
     /// Looks at every key.
@@ -143,7 +156,11 @@ impl Pair {
 
     /// After an operation that has added so many items (or removed, where negative), and may have needed so much
     /// room: do the counters agree, and was there a reason to evict?
-    fn settle(&mut self, added: RangeInclusive<i64>, len: usize) -> Result<(), TestCaseError> {
+    pub(super) fn settle(
+        &mut self,
+        added: RangeInclusive<i64>,
+        len: usize,
+    ) -> Result<(), TestCaseError> {
         let stats = self.store.stats(self.now);
         let all = stats.curr_items + stats.evictions + stats.reclaimed + self.removed;
         let seen = all.cast_signed() - self.added.cast_signed();
@@ -178,6 +195,14 @@ impl Pair {
                 self.settle(0..=0, 0)?;
             }
             Op::Touch(number, exptime) => self.touch(number, Deadline::new(exptime, self.now))?,
+            Op::Inspect { key, touch, vivify, wins } => {
+                let deadline = |exptime: i32| Deadline::new(exptime, self.now);
+                self.inspect(key, touch.map(deadline), vivify.map(deadline), wins)?;
+            }
+            Op::Spoil { key, is_stale, emptied, exptime } => {
+                let deadline = exptime.map(|exptime| Deadline::new(exptime, self.now));
+                self.spoil(key, is_stale, emptied, deadline)?;
+            }
             Op::Delete(number) => {
                 let present = self.look(number)?;
                 let key = key_of(number);
@@ -249,6 +274,12 @@ impl Pair {
                 let value = self.value(len.resolve(segment_len));
                 let mode = StoreMode::Cas(known + u64::from(!is_right));
                 self.write(mode, key, &value, 0, Deadline::NEVER)?;
+            }
+            Op::CasOrStale { key, before, len } => {
+                let known = self.model.get(&key).map_or(0, |known| known.cas_unique);
+                let value = self.value(len.resolve(segment_len));
+                let mode = StoreMode::CasOrStale(known.saturating_add_signed(-before));
+                self.write(mode, key, &value, 1, Deadline::NEVER)?;
             }
         }
         Ok(())
@@ -345,13 +376,7 @@ impl Pair {
                 known.deadline = deadline;
                 self.settle(0..=0, len)
             }
-            (Err(Miss::Absent), true) => {
-                self.model.remove(&number);
-                let evictions = self.before.evictions;
-                self.settle(-1..=0, len)?;
-                // Evicted for its own new deadline, or given up.
-                if self.before.evictions > evictions { Ok(()) } else { self.check_refusal(len) }
-            }
+            (Err(Miss::Absent), true) => self.check_given_up(number, len),
             (Err(Miss::Absent), false) => self.settle(0..=0, 0),
             (outcome, _) => {
                 prop_assert!(false, "{outcome:?} where it is {present}");
@@ -383,6 +408,9 @@ impl Pair {
         let mut known = self.model.remove(&number).expect("it is present");
         let width = known.value.len();
         known.value = format!("{new:<width$}").into_bytes();
+        if known.value.len() > width {
+            known.marked = Marked { is_base64: known.marked.is_base64, ..Marked::default() };
+        }
         self.check_stored(number, known)
     }
 
@@ -398,10 +426,23 @@ impl Pair {
         let present = self.look(number)?;
         let key = key_of(number);
         let key = self.store.key(&key);
-        let outcome = self.store(&Write { mode, key, flags, deadline, value, cas: Cas::default() });
+        let is_base64 = self.version.is_multiple_of(3);
+        let outcome = self.store(&Write {
+            mode,
+            key,
+            flags,
+            deadline,
+            value,
+            cas: Cas::default(),
+            is_base64,
+        });
         let old = self.model.get(&number).cloned();
-        let new = Known { value: value.to_vec(), flags, deadline, cas_unique: 0 };
-        let joined = |parts: [&[u8]; 2], old: &Known| Known { value: parts.concat(), ..*old };
+        let marked = Marked { is_base64, ..Marked::default() };
+        let new = Known { value: value.to_vec(), flags, deadline, cas_unique: 0, marked };
+        let joined = |parts: [&[u8]; 2], old: &Known| {
+            let marked = Marked { is_base64: is_base64 || old.marked.is_base64, ..marked };
+            Known { value: parts.concat(), marked, ..*old }
+        };
         let expected = match (mode, &old) {
             (StoreMode::Set, _) | (StoreMode::Add, None) | (StoreMode::Replace, Some(_)) => Ok(new),
             (StoreMode::Append, Some(old)) => Ok(joined([&old.value, value], old)),
@@ -409,11 +450,23 @@ impl Pair {
             (StoreMode::Cas(unique), Some(old)) if unique == old.cas_unique && unique != 0 => {
                 Ok(new)
             }
-            (StoreMode::Cas(_), Some(_)) => Err(Stored::Exists),
-            (StoreMode::Cas(_), None) => Err(Stored::NotFound),
+            (StoreMode::CasOrStale(unique), Some(old))
+                if unique == old.cas_unique && unique != 0 =>
+            {
+                Ok(new)
+            }
+            (StoreMode::CasOrStale(unique), Some(old)) if (1..old.cas_unique).contains(&unique) => {
+                let marked = Marked { is_stale: true, is_won: old.marked.is_won, ..marked };
+                Ok(Known { deadline: old.deadline, marked, ..new })
+            }
+            (StoreMode::Cas(_) | StoreMode::CasOrStale(_), Some(_)) => Err(Stored::Exists),
+            (StoreMode::Cas(_) | StoreMode::CasOrStale(_), None) => Err(Stored::NotFound),
             (_, _) => Err(Stored::NotStored),
         };
         let is_join = matches!(mode, StoreMode::Append | StoreMode::Prepend);
+        let stored = |new: &Known| {
+            if is_join { Stored::Joined(new.value.len()) } else { Stored::Stored }
+        };
         let is_over = |new: &Known| ITEM_SIZE.is_over(key.bytes.len(), new.flags, new.value.len());
         match expected {
             // The work that is due before anything else may have evicted what it would have been refused for.
@@ -425,10 +478,8 @@ impl Pair {
             Err(Stored::NotStored) if mode == StoreMode::Add && outcome == Stored::Stored => {
                 self.settle(1..=1, value.len())?;
                 self.lost += 1;
-                self.check_stored(
-                    number,
-                    Known { value: value.to_vec(), flags, deadline, cas_unique: 0 },
-                )
+                let value = value.to_vec();
+                self.check_stored(number, Known { value, flags, deadline, cas_unique: 0, marked })
             }
             Err(refusal) => {
                 prop_assert_eq!(outcome, refusal);
@@ -438,7 +489,7 @@ impl Pair {
                 prop_assert_eq!(outcome, Stored::NotStored);
                 self.settle(0..=0, 0)
             }
-            Ok(new) if outcome == Stored::Stored => {
+            Ok(new) if outcome == stored(&new) => {
                 self.settle(i64::from(!present)..=1, new.value.len())?;
                 self.check_stored(number, new)
             }
@@ -452,7 +503,7 @@ impl Pair {
                 let was_evicted = !self.look(number)? && present && mode != StoreMode::Set;
                 // What it was to replace has been evicted to make room for it.
                 let is_miss = match mode {
-                    StoreMode::Cas(_) => outcome == Stored::NotFound,
+                    StoreMode::Cas(_) | StoreMode::CasOrStale(_) => outcome == Stored::NotFound,
                     _ => outcome == Stored::NotStored,
                 };
                 if was_evicted && is_miss {
@@ -467,8 +518,16 @@ impl Pair {
         }
     }
 
+    /// An item was evicted for its own change, or given up.
+    pub(super) fn check_given_up(&mut self, number: u16, len: usize) -> Result<(), TestCaseError> {
+        self.model.remove(&number);
+        let evictions = self.before.evictions;
+        self.settle(-1..=0, len)?;
+        if self.before.evictions > evictions { Ok(()) } else { self.check_refusal(len) }
+    }
+
     /// A store that refused to take so many bytes is full, or they are too many for it.
-    fn check_refusal(&self, len: usize) -> Result<(), TestCaseError> {
+    pub(super) fn check_refusal(&self, len: usize) -> Result<(), TestCaseError> {
         let StoreConfig { limit_bytes, evictions, .. } = self.config;
         let room = limit_bytes
             .saturating_sub(fixed_len(&self.config) + self.lent_len() + self.uploading_len());
@@ -482,7 +541,11 @@ impl Pair {
     }
 
     /// An item was stored just now: it is there, with a new unique.
-    fn check_stored(&mut self, number: u16, mut new: Known) -> Result<(), TestCaseError> {
+    pub(super) fn check_stored(
+        &mut self,
+        number: u16,
+        mut new: Known,
+    ) -> Result<(), TestCaseError> {
         if new.deadline.is_due(self.now) {
             self.model.remove(&number);
             return Ok(());

@@ -1,0 +1,65 @@
+//! The meta commands.
+
+use super::{
+    BLOCK_END, Limits, MetaStoreLine, Parsed, Then, VALUE_LEN_MAX, is_key, refuse, request,
+};
+use crate::meta::{Kind, MetaFlags, MetaVerb, next_word};
+use crate::reject::Reject;
+use crate::request::Request;
+use crate::token::strict_u64;
+
+/// Bytes of a verb.
+const VERB_LEN: usize = 2;
+
+/// `verb key flags`.
+pub(super) fn without_block(verb: MetaVerb, line: &[u8], line_len: usize) -> Parsed<'_> {
+    let (key, rest) = next_word(&line[VERB_LEN..]);
+    if !is_key(key) {
+        return refuse(Reject::BadLine, line_len);
+    }
+    let flags = match verb {
+        MetaVerb::Get => MetaFlags::new(Kind::Get, key, rest),
+        MetaVerb::Delete => MetaFlags::new(Kind::Delete, key, rest),
+        MetaVerb::Arithmetic => MetaFlags::new(Kind::Arithmetic, key, rest),
+        MetaVerb::Debug => MetaFlags::for_debug(key, rest),
+    };
+    match flags {
+        Ok(flags) => request(Request::Meta { verb, key, flags }, line_len),
+        Err(reject) => refuse(reject, line_len),
+    }
+}
+
+/// `ms key bytes flags` and the data block.
+pub(super) fn set<'a>(
+    line: &'a [u8],
+    line_len: usize,
+    input: &'a [u8],
+    limits: Limits,
+) -> Parsed<'a> {
+    let (key, rest) = next_word(&line[VERB_LEN..]);
+    let (len_word, rest) = next_word(rest);
+    let value_len = strict_u64(len_word).filter(|len| *len <= VALUE_LEN_MAX);
+    let Some(value_len) = value_len.and_then(|len| usize::try_from(len).ok()) else {
+        let reply = Some(Reject::BadLine);
+        return Parsed::Refused { reply, consumed: line_len, then: Then::Close };
+    };
+    let consumed = line_len + value_len + BLOCK_END.len();
+    if !is_key(key) {
+        return refuse(Reject::BadLine, consumed);
+    }
+    let flags = match MetaFlags::new(Kind::Set, key, rest) {
+        Ok(flags) => flags,
+        Err(reject) => return refuse(reject, consumed),
+    };
+    let size = limits.item_size(flags.key_len(key), flags.terms().client_flags, value_len as u64);
+    if size > u64::from(limits.item_size_max) {
+        return request(Request::MetaSetTooLarge { key, flags }, consumed);
+    }
+    let Some(block) = input.get(line_len..consumed) else {
+        return Parsed::NeedMetaBlock(MetaStoreLine { key, flags, line_len, value_len });
+    };
+    match block.strip_suffix(BLOCK_END) {
+        Some(value) => request(Request::MetaSet { key, flags, value }, consumed),
+        None => refuse(Reject::BadDataChunk, consumed),
+    }
+}

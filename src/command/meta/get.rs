@@ -1,0 +1,147 @@
+//! `mg` and `me`.
+
+use super::{Asked, answer, echo, seconds_left, write_seconds_left};
+use crate::command::Context;
+use crate::command::retrieve::{count_miss, count_touch, push_value};
+use crate::replies::Replies;
+use crate::store::{Deadline, Empty, Inquiry, Inspected, Marked};
+use larder_protocol::base64;
+use larder_protocol::response::{MetaCode, write_meta_number, write_meta_value_len};
+use std::io::Write;
+
+/// What a reply takes beside a value, a key and an opaque, in bytes, at most.
+const LINES_LEN: usize = 160;
+
+pub(super) fn get(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Replies) {
+    let Asked { key, flags, terms } = *asked;
+    let touch = terms.exptime.map(|exptime| Deadline::new(exptime, cx.now));
+    let vivify = terms.vivify.map(|exptime| Empty {
+        deadline: asked.vivified_deadline(Deadline::new(exptime, cx.now), touch),
+        cas_unique: asked.cas_unique(cx),
+        is_base64: asked.is_base64(),
+    });
+    let inquiry = Inquiry { touch, vivify, is_secret: flags.has(b'u') };
+    let found = cx
+        .instance
+        .store
+        .inspect(key, &inquiry, cx.now, |inspected| ((), reply(cx, asked, inspected, touch, out)));
+    cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
+    match found {
+        Ok(()) if touch.is_some() => count_touch(cx, true),
+        Ok(()) => {
+            cx.counters.cmd_get.increment();
+            cx.counters.get_hits.increment();
+        }
+        Err(miss) => {
+            // A touch that finds nothing counts as a get, too.
+            count_miss(cx, miss);
+            answer(asked, MetaCode::Miss, true, &mut out.text);
+        }
+    }
+}
+
+/// Appends what was asked for of an item; whether the client is to refill it.
+#[inline]
+fn reply(
+    cx: &Context<'_>,
+    asked: &Asked<'_>,
+    inspected: &Inspected<'_>,
+    touch: Option<Deadline>,
+    out: &mut Replies,
+) -> bool {
+    let Asked { key, flags, terms } = asked;
+    let value = inspected.item.value;
+    let has_same = terms.compare.is_some() && {
+        let unique = inspected.item.cas_unique;
+        asked.expected(cx).is_none_or(|expected| expected != 0 && expected == unique)
+    };
+    if !flags.has(b'v') || has_same {
+        out.text.extend_from_slice(MetaCode::Header.text());
+        return write_shown(cx, asked, inspected, touch, &mut out.text);
+    }
+    let mut wins = false;
+    // Twice the key: it may be shown as base64.
+    push_value(out, value, 2 * key.bytes().len() + LINES_LEN, |out| {
+        write_meta_value_len(out, value.len());
+        wins = write_shown(cx, asked, inspected, touch, out);
+    });
+    out.text.extend_from_slice(b"\r\n");
+    wins
+}
+
+/// Appends what the flags ask for, and the line end; whether the client is to refill the item.
+#[inline]
+fn write_shown(
+    cx: &Context<'_>,
+    asked: &Asked<'_>,
+    inspected: &Inspected<'_>,
+    touch: Option<Deadline>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let Inspected { item, idle_s, is_fetched, marked, is_new, .. } = *inspected;
+    let Marked { is_stale, is_won, is_base64 } = marked;
+    let is_base64 = is_base64 || asked.has_key_beyond_words();
+    let mut deadline = inspected.deadline;
+    let mut wins = is_new;
+    for flag in asked.flags.iter() {
+        match flag.letter {
+            b's' => write_meta_number(out, b's', item.value.len() as u64),
+            b'f' => write_meta_number(out, b'f', item.flags.into()),
+            b'c' => write_meta_number(out, b'c', item.cas_unique),
+            b'h' => write_meta_number(out, b'h', is_fetched.into()),
+            b'l' => write_meta_number(out, b'l', idle_s),
+            b't' => write_seconds_left(out, deadline, cx.now),
+            b'T' => deadline = touch.unwrap_or(deadline),
+            b'N' if is_new => {
+                let exptime = asked.terms.vivify.unwrap_or_default();
+                deadline = Deadline::new(exptime, cx.now);
+            }
+            b'R' => {
+                let seconds = asked.terms.recache.filter(|seconds| *seconds != 0);
+                let threshold = seconds.map(|seconds| Deadline::new(seconds, cx.now));
+                let is_near = threshold.is_some_and(|threshold| deadline < threshold);
+                wins |= is_near && !is_won;
+            }
+            _ => echo(asked, flag, is_base64, out),
+        }
+    }
+    wins |= is_stale && !is_won;
+    for (is, text) in [(is_won, b" Z"), (is_stale, b" X"), (wins, b" W")] {
+        if is {
+            out.extend_from_slice(text);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    wins
+}
+
+/// `me`: what is known of an item, which does not count as reading it.
+pub(super) fn debug(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Vec<u8>) {
+    cx.counters.cmd_meta.increment();
+    let inquiry = Inquiry { is_secret: true, ..Inquiry::default() };
+    let found = cx.instance.store.inspect(asked.key, &inquiry, cx.now, |inspected| {
+        let Inspected { item, deadline, idle_s, is_fetched, .. } = *inspected;
+        let key = asked.key.bytes();
+        let size = cx.instance.limits.item_size(key.len(), item.flags, item.value.len() as u64);
+        out.extend_from_slice(b"ME ");
+        if inspected.marked.is_base64 || asked.has_key_beyond_words() {
+            base64::encode(key, out);
+        } else {
+            out.extend_from_slice(key);
+        }
+        let seconds = if deadline == Deadline::NEVER {
+            -1
+        } else {
+            seconds_left(deadline, cx.now).cast_signed()
+        };
+        let fetch = if is_fetched { "yes" } else { "no" };
+        let cas = item.cas_unique;
+        // All items are of one class, as in `stats items`.
+        write!(out, " exp={seconds} la={idle_s} cas={cas} fetch={fetch} cls=1 size={size}\r\n")
+            .expect("a vector takes every write");
+        ((), false)
+    });
+    if found.is_err() {
+        out.extend_from_slice(b"EN\r\n");
+    }
+}
