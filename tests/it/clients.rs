@@ -1,9 +1,11 @@
 //! Real clients, each a program under `tests/clients/` that starts its own servers and checks itself.
 //!
 //! `LARDER_TEST_PYTHON` names a Python that has `tests/clients/requirements.txt` installed, and
-//! `LARDER_TEST_PYTHON_OLD` one that has the old python-memcached; `tests/run` makes both. It also names a directory,
+//! `LARDER_TEST_PYTHON_OLD` one that has the old python-memcached; `tests/run` makes both, and a folder of
+//! npm packages, `NODE_PATH`. It also names a directory,
 //! `LARDER_TEST_CLIENTS`, where each test leaves rows of the README's table of clients.
 
+use crate::process::Server;
 use crate::{LARDER, larder, skipped};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -28,6 +30,22 @@ fn check(variable: &str, program: &str) {
     };
     let name = format!("{variable}-{program}");
     run(Command::new(python).arg(path_of(program)).env("LARDER_BIN", LARDER), &name);
+}
+
+/// The same in another language: servers are started for it here, three on ports and one on a Unix socket, and are its
+/// arguments.
+#[track_caller]
+fn check_in(interpreter: &str, program: &str) {
+    if !is_installed(interpreter) {
+        return skipped(&format!("{program} needs {interpreter}"));
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("socket");
+    let servers: [Server; 3] = std::array::from_fn(|_| larder(&[]));
+    let _local = Server::start_at(Path::new(LARDER), &socket, &[]);
+    let mut command = Command::new(interpreter);
+    command.arg(path_of(program)).args(servers.each_ref().map(|one| one.address().to_string()));
+    run(command.arg(socket), program);
 }
 
 fn path_of(program: &str) -> PathBuf {
@@ -87,6 +105,39 @@ fn django() {
 #[test]
 fn flask_caching() {
     check("LARDER_TEST_PYTHON", "flask_caching_client.py");
+}
+
+#[test]
+fn celery_with_rabbitmq() {
+    check("LARDER_TEST_PYTHON", "celery_results.py");
+}
+
+#[test]
+fn nginx() {
+    check("LARDER_TEST_PYTHON", "nginx.py");
+}
+
+#[test]
+fn tools_of_libmemcached_and_memcached() {
+    check("LARDER_TEST_PYTHON", "libmemcached_tools.py");
+}
+
+#[test]
+fn names_that_the_exporter_reads() {
+    check("LARDER_TEST_PYTHON", "exporter_names.py");
+}
+
+#[test]
+fn php_memcached() {
+    check_in("php", "memcached_client.php");
+}
+
+#[test]
+fn npm_memcached() {
+    if std::env::var_os("NODE_PATH").is_none() {
+        return skipped("memcached_client.js needs NODE_PATH, which tests/run sets");
+    }
+    check_in("node", "memcached_client.js");
 }
 
 #[test]
