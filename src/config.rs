@@ -85,6 +85,8 @@ pub enum Protocol {
     Auto,
     /// The text protocol only.
     Ascii,
+    /// The binary protocol only.
+    Binary,
 }
 
 /// Which items a full store gives up first (`-o eviction`).
@@ -482,6 +484,9 @@ mod tests {
             (&[&["-B", "ascii"], &["--protocol=ascii"]], |c| {
                 c.protocol = Protocol::Ascii;
             }),
+            (&[&["-B", "binary"], &["-Bbinary"]], |c| {
+                c.protocol = Protocol::Binary;
+            }),
             (&[&["-B", "auto"]], |_| {}),
             (&[&["-o", "eviction=lfu"], &["-o", "eviction=lru,eviction=lfu"]], |c| {
                 c.eviction = Eviction::Lfu;
@@ -735,11 +740,7 @@ mod tests {
                 "-U/--udp-port takes only 0, not '11211': UDP is not offered, because a forged \
                  sender address turns a UDP cache into a traffic amplifier",
             ),
-            (
-                &["-B", "binary"],
-                "-B/--protocol takes auto or ascii, since the binary protocol is not offered yet",
-            ),
-            (&["-B", "b"], "-B/--protocol takes auto or ascii, not 'b'"),
+            (&["-B", "b"], "-B/--protocol takes auto, ascii or binary, not 'b'"),
             (&["-D", "::"], "-D takes exactly one character, and one of a single byte, not '::'"),
             (&["-u", ""], "-u/--user takes the name of a user, not ''"),
             (&["-f", "1"], "-f/--slab-growth-factor takes a number greater than 1, not '1'"),

@@ -210,7 +210,11 @@ impl Connection {
                 self.counters().bytes_read.add((front_len + len) as u64);
             }
             if len == 0 {
-                return Poll::Ready(Ok(Turn::On));
+                if !self.session.has_whole() {
+                    return Poll::Ready(Ok(Turn::On));
+                }
+                // There is nothing behind it to wait for.
+                self.len_min = 0;
             }
             // All that was sent before the server was asked to end is read now, and the last to be answered.
             let is_last = is_draining && is_all;
@@ -466,12 +470,14 @@ impl Connection {
         if self.guest.is_closing() { self.drop_input() } else { Turn::Quit }
     }
 
-    /// Tells the client that there is no memory for its request.
+    /// Tells the client that there is no memory for its request, where a line can tell it.
     async fn refuse(&mut self) -> io::Result<()> {
         tracing::debug!(client = %self.guest.peer(), "closing: no memory for its request");
         // Where the client takes nothing, it hears nothing, and nothing out of turn.
         let held = std::mem::take(&mut self.held);
-        if held.is_empty() || self.stream.try_write(&held).is_ok_and(|len| len == held.len()) {
+        let is_sent =
+            held.is_empty() || self.stream.try_write(&held).is_ok_and(|len| len == held.len());
+        if is_sent && !self.session.is_binary() {
             let _ = self.stream.try_write(Reject::OutOfMemoryReading.line());
         }
         linger(&mut self.stream).await

@@ -12,6 +12,7 @@ pub use settings::settings;
 
 use crate::clients::State;
 use crate::instance::Instance;
+use larder_protocol::binary::{self, Origin};
 use larder_protocol::response::write_stat;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -138,9 +139,33 @@ counters! {
     conn_panics,
 }
 
-/// Appends a `STAT` line of anything that can be shown.
-fn stat(out: &mut Vec<u8>, name: &str, value: impl Display) {
-    write_stat(out, name, &value.to_string());
+/// Where a block goes, less its end.
+#[derive(Debug)]
+pub struct Block<'a> {
+    out: &'a mut Vec<u8>,
+    /// Of the request, where that was a frame of the binary protocol.
+    origin: Option<Origin>,
+}
+
+impl<'a> Block<'a> {
+    /// As lines of text.
+    pub fn lines(out: &'a mut Vec<u8>) -> Self {
+        Self { out, origin: None }
+    }
+
+    /// As frames of the binary protocol.
+    pub fn frames(origin: Origin, out: &'a mut Vec<u8>) -> Self {
+        Self { out, origin: Some(origin) }
+    }
+}
+
+/// Appends one of the statistics, which may be anything that can be shown.
+fn stat(Block { out, origin }: &mut Block<'_>, name: &str, value: impl Display) {
+    let value = value.to_string();
+    match *origin {
+        None => write_stat(out, name, &value),
+        Some(origin) => binary::response::write_stat(out, origin, name, value.as_bytes()),
+    }
 }
 
 /// `yes` or `no`.
@@ -149,7 +174,7 @@ fn yes(is: bool) -> &'static str {
 }
 
 /// `stats store`: what the memory limit is spent on. The parts add up to `store_bytes`.
-pub fn store(instance: &Instance, out: &mut Vec<u8>) {
+pub fn store(instance: &Instance, out: &mut Block<'_>) {
     let store = instance.store_stats(instance.clock.now());
     stat(out, "eviction", instance.config.eviction.name());
     for (name, value) in [
@@ -172,12 +197,12 @@ pub fn store(instance: &Instance, out: &mut Vec<u8>) {
 }
 
 /// `stats sizes`, which is not kept.
-pub fn sizes(out: &mut Vec<u8>) {
+pub fn sizes(out: &mut Block<'_>) {
     stat(out, "sizes_status", "disabled");
 }
 
 /// `stats conns`: every open connection, then every listener.
-pub fn conns(instance: &Instance, out: &mut Vec<u8>) {
+pub fn conns(instance: &Instance, out: &mut Block<'_>) {
     let now_ms = instance.clock.now().ms;
     for client in instance.clients.all() {
         let fd = client.fd;

@@ -1,9 +1,10 @@
-//! The memcached text protocol: bytes to [`Request`]s, replies to bytes.
+//! The memcached protocols: bytes to [`Request`]s, replies to bytes.
 //!
 //! Reading order: [`request`] (all that a client can ask), [`parse()`] (bytes to requests),
 //! [`retrieve`] (the keys of a `get`, one at a time), [`meta`] (the flags of the meta commands), [`base64`] (their
 //! keys), [`admin`] (what operators ask for), [`response`], [`dump`] and [`reject`] (every line that a server can
-//! answer), `token` (words and numbers), `plain` (what most requests look like).
+//! answer), `token` (words and numbers), `plain` (what most requests look like). [`binary`] is the same for
+//! the binary protocol.
 //!
 //! The crate owns the wire format and nothing else: it does no input or output, reads no clock,
 //! keeps no counters and knows no store. It borrows from the caller's buffer and allocates nothing.
@@ -13,6 +14,7 @@
 
 pub mod admin;
 pub mod base64;
+pub mod binary;
 pub mod dump;
 pub mod meta;
 pub mod parse;

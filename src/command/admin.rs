@@ -1,16 +1,14 @@
 //! `flush_all version verbosity stats shutdown`.
 
-use super::crawler::CLASS;
-use super::{Context, Dump, Flow, Line, answer};
+use super::{Context, Flow, Line};
 use crate::config::COMPATIBLE_VERSION;
-use crate::stats;
+use crate::stats::{self, Block};
 use crate::store::Deadline;
+use larder_protocol::admin::Cachedump;
 use larder_protocol::response::write_version;
-use larder_protocol::{
-    AdminReject, DetailMode, ItemsForm, Reject, Reply, ShutdownMode, StatsTopic,
-};
+use larder_protocol::{AdminReject, DetailMode, Reject, Reply, ShutdownMode, StatsTopic};
 
-pub(super) fn flush_all(cx: &Context<'_>, delay: Option<i32>) -> Line {
+pub(super) fn flush_all(cx: &Context<'_>, delay: Option<i64>) -> Line {
     cx.counters.cmd_flush.increment();
     if !cx.instance.config.flush_enabled {
         return Err(Reject::FlushNotAllowed);
@@ -33,46 +31,51 @@ pub(super) fn verbosity(cx: &Context<'_>, level: u32) -> Reply {
     Reply::Ok
 }
 
-pub(super) fn stats(cx: &Context<'_>, topic: StatsTopic, out: &mut Vec<u8>) -> Flow {
-    let instance = cx.instance;
-    let line = match topic {
-        StatsTopic::General => Ok(block(out, |out| stats::general(instance, out))),
-        StatsTopic::Settings => Ok(block(out, |out| stats::settings(instance, out))),
-        StatsTopic::Items => Ok(block(out, |out| stats::items(instance, out))),
-        StatsTopic::Slabs => Ok(block(out, |out| stats::slabs(instance, out))),
-        StatsTopic::Conns => Ok(block(out, |out| stats::conns(instance, out))),
-        StatsTopic::Store => Ok(block(out, |out| stats::store(instance, out))),
-        StatsTopic::Sizes => Ok(block(out, stats::sizes)),
-        StatsTopic::Reset => {
-            instance.reset_stats();
-            Ok(Reply::Reset)
-        }
-        StatsTopic::Cachedump(_) if !instance.config.dump_enabled => {
-            Err(Reject::Admin(AdminReject::CachedumpNotAllowed))
-        }
-        StatsTopic::Cachedump(Ok(asked)) => {
-            return Dump::begin(ItemsForm::Cachedump, asked.class == CLASS, asked.limit, out);
-        }
-        StatsTopic::Cachedump(Err(reject)) => Err(reject),
-        StatsTopic::Detail(_) if !instance.config.dump_enabled => Err(Reject::DetailNotAllowed),
-        StatsTopic::Detail(Some(DetailMode::Dump)) => {
-            return Flow::Dump(Dump::Prefixes { next: 0 });
-        }
-        StatsTopic::Detail(Some(mode @ (DetailMode::On | DetailMode::Off))) => {
-            instance.prefixes.enable(mode == DetailMode::On);
-            Ok(Reply::Ok)
-        }
-        StatsTopic::Detail(None) => Err(Reject::DetailUsage),
-        StatsTopic::Unknown => Err(Reject::UnknownCommand),
-    };
-    answer(false, line, out);
-    Flow::Continue
+/// What `stats` has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// All, but for this.
+    All(Reply),
+    /// Nothing: the lines of `stats detail dump` are to come.
+    Prefixes,
+    /// Nothing: the lines of `stats cachedump` are to come.
+    Items(Cachedump),
 }
 
-/// `STAT` lines, which `END` closes.
-fn block(out: &mut Vec<u8>, lines: impl FnOnce(&mut Vec<u8>)) -> Reply {
-    lines(out);
-    Reply::End
+pub(super) fn stats(
+    cx: &Context<'_>,
+    topic: StatsTopic,
+    out: &mut Block<'_>,
+) -> Result<Shown, Reject> {
+    let instance = cx.instance;
+    match topic {
+        StatsTopic::General => stats::general(instance, out),
+        StatsTopic::Settings => stats::settings(instance, out),
+        StatsTopic::Items => stats::items(instance, out),
+        StatsTopic::Slabs => stats::slabs(instance, out),
+        StatsTopic::Conns => stats::conns(instance, out),
+        StatsTopic::Store => stats::store(instance, out),
+        StatsTopic::Sizes => stats::sizes(out),
+        StatsTopic::Reset => {
+            instance.reset_stats();
+            return Ok(Shown::All(Reply::Reset));
+        }
+        StatsTopic::Cachedump(_) if !instance.config.dump_enabled => {
+            return Err(Reject::Admin(AdminReject::CachedumpNotAllowed));
+        }
+        StatsTopic::Cachedump(asked) => return asked.map(Shown::Items),
+        StatsTopic::Detail(_) if !instance.config.dump_enabled => {
+            return Err(Reject::DetailNotAllowed);
+        }
+        StatsTopic::Detail(Some(DetailMode::Dump)) => return Ok(Shown::Prefixes),
+        StatsTopic::Detail(Some(mode @ (DetailMode::On | DetailMode::Off))) => {
+            instance.prefixes.enable(mode == DetailMode::On);
+            return Ok(Shown::All(Reply::Ok));
+        }
+        StatsTopic::Detail(None) => return Err(Reject::DetailUsage),
+        StatsTopic::Unknown => return Err(Reject::UnknownCommand),
+    }
+    Ok(Shown::All(Reply::End))
 }
 
 /// Stops the server; the reply to that is the end of the connection.

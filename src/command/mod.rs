@@ -5,6 +5,7 @@
 
 mod admin;
 mod arithmetic;
+pub mod binary;
 mod crawler;
 mod delete;
 mod dump;
@@ -16,10 +17,12 @@ pub use dump::Dump;
 
 use crate::instance::Instance;
 use crate::replies::Replies;
-use crate::stats::Counters;
+use crate::stats::{Block, Counters};
 use crate::store::{Cas, Deleted, Key, Now};
+use admin::Shown;
+use larder_protocol::admin::Cachedump;
 use larder_protocol::response::META_NOOP;
-use larder_protocol::{Admin, Reject, Reply, Request};
+use larder_protocol::{Admin, ItemsForm, Reject, Reply, Request};
 use storage::Terms;
 
 /// What a command works with.
@@ -83,12 +86,24 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, replies: &mu
             meta::with_key(cx, key, flags, |asked| meta::set::too_large(cx, asked, out));
         }
         Request::MetaNoop => out.extend_from_slice(META_NOOP),
-        Request::FlushAll { delay, noreply } => answer(noreply, admin::flush_all(cx, delay), out),
+        Request::FlushAll { delay, noreply } => {
+            answer(noreply, admin::flush_all(cx, delay.map(i64::from)), out);
+        }
         Request::Version => admin::version(out),
         Request::Verbosity { level, noreply } => {
             answer(noreply, Ok(admin::verbosity(cx, level)), out);
         }
-        Request::Stats(topic) => return admin::stats(cx, topic, out),
+        Request::Stats(topic) => {
+            let line = match admin::stats(cx, topic, &mut Block::lines(out)) {
+                Ok(Shown::All(end)) => Ok(end),
+                Ok(Shown::Prefixes) => return Flow::Dump(Dump::Prefixes { next: 0 }),
+                Ok(Shown::Items(Cachedump { class, limit })) => {
+                    return Dump::begin(ItemsForm::Cachedump, class == crawler::CLASS, limit, out);
+                }
+                Err(reject) => Err(reject),
+            };
+            answer(false, line, out);
+        }
         Request::Admin { admin: Admin::LruCrawler(asked), noreply: _ } => {
             return crawler::lru_crawler(cx, asked, out);
         }

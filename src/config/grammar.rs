@@ -35,8 +35,9 @@ const WITHOUT_EFFECT: &str = "Accepted, without effect";
 
 const LISTEN_HELP: &str = "\
 Address to listen on: host, host:port, [v6]:port, * for all,
-or a list of these with commas; repeatable. With proto[ascii]: or
-proto[negotiating]: in front, -B does not count there";
+or a list of these with commas; repeatable. With proto[ascii]:,
+proto[binary]: or proto[negotiating]: in front, -B does not
+count there";
 
 const EXTENDED_HELP: &str = "\
 More options, with commas between them:
@@ -114,7 +115,7 @@ pub(super) struct Options {
     #[arg(default_value = "20", value_parser = value::number::<u32>("requests", COUNT))]
     pub(super) requests_per_event: u32,
 
-    /// Protocol of the connections: auto or ascii
+    /// Protocol of the connections: auto, ascii or binary
     #[arg(short = 'B', long, value_name = "NAME", help_heading = NETWORK)]
     #[arg(default_value = "auto", value_parser = value::protocol)]
     pub(super) protocol: Protocol,

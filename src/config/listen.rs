@@ -6,7 +6,7 @@
 use std::net::Ipv6Addr;
 
 use super::Protocol;
-use super::value::{self, digits};
+use super::value::digits;
 
 /// The longest host name there is, in bytes (RFC 1035, section 2.3.4).
 const HOST_LEN_MAX: usize = 253;
@@ -66,17 +66,15 @@ fn listen(item: &str) -> Result<Listen, String> {
 
 /// A protocol as memcached calls it in front of an address, which for one is not as behind `-B`.
 fn protocol(name: &str, item: &str) -> Result<Protocol, String> {
-    let option = match name {
-        "ascii" | "binary" => name,
-        "negotiating" => "auto",
-        _ => {
-            return Err(format!(
-                "takes proto[ascii]:, proto[binary]: or proto[negotiating]: in front of an address, \
-                 not 'proto[{name}]:' as in '{item}'"
-            ));
-        }
-    };
-    value::protocol(option).map_err(|_| format!("does not offer the protocol of '{item}' yet"))
+    match name {
+        "ascii" => Ok(Protocol::Ascii),
+        "binary" => Ok(Protocol::Binary),
+        "negotiating" => Ok(Protocol::Auto),
+        _ => Err(format!(
+            "takes proto[ascii]:, proto[binary]: or proto[negotiating]: in front of an address, not \
+             'proto[{name}]:' as in '{item}'"
+        )),
+    }
 }
 
 /// Takes an address apart, when its host can be one.
@@ -249,8 +247,9 @@ mod tests {
 
     #[test]
     fn protocols() {
-        let ListenList(items) = list("proto[ascii]:[::1]:1,proto[negotiating]:*,a").unwrap();
-        let [first, second, third] = &items[..] else { panic!("{items:?}") };
+        let ListenList(items) =
+            list("proto[ascii]:[::1]:1,proto[negotiating]:*,proto[binary]:b,a").unwrap();
+        let [first, second, third, last] = &items[..] else { panic!("{items:?}") };
         assert_eq!(
             (&*first.host, first.port, first.protocol),
             ("::1", Some(1), Some(Protocol::Ascii))
@@ -259,7 +258,8 @@ mod tests {
             (&*second.host, second.port, second.protocol),
             ("*", None, Some(Protocol::Auto))
         );
-        assert_eq!((&*third.host, third.protocol), ("a", None));
+        assert_eq!((&*third.host, third.protocol), ("b", Some(Protocol::Binary)));
+        assert_eq!((&*last.host, last.protocol), ("a", None));
         for name in ["", "auto", "ASCII", "proxy"] {
             let item = format!("proto[{name}]:127.0.0.1");
             assert_eq!(

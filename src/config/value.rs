@@ -115,10 +115,8 @@ pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
     match text {
         "auto" => Ok(Protocol::Auto),
         "ascii" => Ok(Protocol::Ascii),
-        "binary" => {
-            Err("takes auto or ascii, since the binary protocol is not offered yet".to_owned())
-        }
-        _ => Err(format!("takes auto or ascii, not '{text}'")),
+        "binary" => Ok(Protocol::Binary),
+        _ => Err(format!("takes auto, ascii or binary, not '{text}'")),
     }
 }
 
@@ -252,11 +250,8 @@ mod tests {
         assert_eq!(user(""), Err("takes the name of a user, not ''".to_owned()));
         assert_eq!(protocol("auto"), Ok(Protocol::Auto));
         assert_eq!(protocol("ascii"), Ok(Protocol::Ascii));
-        assert_eq!(
-            protocol("binary"),
-            Err("takes auto or ascii, since the binary protocol is not offered yet".to_owned())
-        );
-        assert_eq!(protocol("ASCII"), Err("takes auto or ascii, not 'ASCII'".to_owned()));
+        assert_eq!(protocol("binary"), Ok(Protocol::Binary));
+        assert_eq!(protocol("ASCII"), Err("takes auto, ascii or binary, not 'ASCII'".to_owned()));
         assert_eq!(growth_factor("1.01"), Ok(1.01));
         for text in ["1", "1.0", "0.9", "x", ""] {
             let refusal = growth_factor(text).unwrap_err();

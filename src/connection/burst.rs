@@ -5,19 +5,21 @@
 //! INVARIANT: `out` grows by at most one value, or one block of `stats`, or one piece of a dump, past [`REPLY_LEN_MAX`] in one call, and a few
 //! lines.
 
+mod binary;
+
 use super::incoming::{BEGUN_LEN_MIN, Beginning, Incoming};
 use crate::command::{self, Context, Dump, Flow};
 use crate::config::Protocol;
 use crate::replies::Replies;
 use crate::store::Key;
 use arrayvec::ArrayVec;
+use binary::log_frame;
+use larder_protocol::binary::REQUEST_MAGIC;
 use larder_protocol::{NextKey, Parsed, Reply, Request, Retrieve, Then};
 use memchr::memchr;
 
 /// Replies are sent when there are this many bytes of them.
 pub const REPLY_LEN_MAX: usize = 64 * 1024;
-/// The first byte of every binary request, and of no text command.
-const BINARY_MAGIC: u8 = 0x80;
 /// So many things at most are parsed before the first of them is carried out.
 const TASK_COUNT_MAX: u8 = 64;
 /// So many at least.
@@ -31,10 +33,8 @@ const LOGGED_LEN_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Session {
     position: Position,
-    /// What its listener lets it speak.
+    /// What it speaks: until the first byte, what its listener lets it.
     protocol: Protocol,
-    /// Nothing has come yet.
-    fresh: bool,
     /// So far the lines of the input are logged. Some may be parsed again, when replies had to be sent before them.
     logged_len: u32,
     /// So many things are parsed before the first of them is carried out: few after replies had to be sent in between,
@@ -95,7 +95,6 @@ impl Session {
         Self {
             position: Position::Request,
             protocol,
-            fresh: true,
             logged_len: 0,
             task_count_max: TASK_COUNT_MAX,
             incoming: None,
@@ -118,6 +117,16 @@ impl Session {
     /// That request, where what comes next has a place of its own.
     pub(super) fn receiving(&mut self) -> Option<&mut Incoming> {
         self.incoming.as_deref_mut().filter(|incoming| incoming.is_receiving())
+    }
+
+    /// Whether all of that request has come.
+    pub(super) fn has_whole(&self) -> bool {
+        self.incoming.as_ref().is_some_and(|incoming| incoming.len_min() == 0)
+    }
+
+    /// Whether it speaks the binary protocol.
+    pub(super) fn is_binary(&self) -> bool {
+        self.protocol == Protocol::Binary
     }
 
     /// Forgets that request.
@@ -143,15 +152,12 @@ impl Session {
 
     /// Answers what is in `input`, appending to `out`.
     pub fn run(&mut self, cx: &Context<'_>, input: &[u8], out: &mut Replies) -> Progress {
-        let is_negotiated = match self.protocol {
-            Protocol::Auto => self.fresh,
-            Protocol::Ascii => false,
-        };
-        if is_negotiated && input.first() == Some(&BINARY_MAGIC) {
-            tracing::debug!("closing: the client speaks the binary protocol, which is not offered");
-            return Progress { consumed: 0, partial_len: 0, next: Next::Close };
+        if self.protocol == Protocol::Auto
+            && let Some(first) = input.first()
+        {
+            let is_binary = *first == REQUEST_MAGIC;
+            self.protocol = if is_binary { Protocol::Binary } else { Protocol::Ascii };
         }
-        self.fresh &= input.is_empty();
         self.expects_large = false;
         let (mut consumed, mut partial_len) = (0, 0);
         let mut requests_left = cx.instance.config.requests_per_event;
@@ -177,10 +183,14 @@ impl Session {
                 // However long it takes, others wait for one piece of it at most.
                 break Next::Yield;
             }
-            group.begin(consumed);
-            self.look_ahead(cx, input, &mut group, &mut requests_left);
-            let (done, next) = self.carry_out(cx, &group, out);
-            self.logged_len = in_u32(group.end);
+            let (done, next) = if self.is_binary() {
+                self.answer_frames(cx, input, consumed, &mut requests_left, out)
+            } else {
+                group.begin(consumed);
+                self.look_ahead(cx, input, &mut group, &mut requests_left);
+                self.logged_len = in_u32(group.end);
+                self.carry_out(cx, &group, out)
+            };
             consumed = done;
             match next {
                 Some(Next::Read { len_min }) if len_min > BEGUN_LEN_MIN => {
@@ -207,9 +217,13 @@ impl Session {
     /// the input is done with.
     #[inline(never)]
     fn begin(&mut self, cx: &Context<'_>, rest: &[u8], len_min: usize) -> (usize, Option<Next>) {
-        match Incoming::begin(cx, rest) {
+        match Incoming::begin(cx, rest, self.is_binary()) {
             Beginning::Begun(incoming, consumed) => {
-                log_request(rest);
+                if self.is_binary() {
+                    log_frame(rest);
+                } else {
+                    log_request(rest);
+                }
                 self.incoming = Some(incoming);
                 (consumed, None)
             }

@@ -7,7 +7,10 @@ use crate::command::meta;
 use crate::command::storage::{self, Terms};
 use crate::command::{self, Context};
 use crate::store::{Cas, Key, Now, Store, Upload};
-use larder_protocol::{BLOCK_END, MetaFlags, MetaStoreLine, Parsed, Reject, StoreLine, StoreVerb};
+use larder_protocol::binary::{self, Origin, Update};
+use larder_protocol::{
+    BLOCK_END, Limits, MetaFlags, MetaStoreLine, Parsed, Reject, StoreLine, StoreVerb,
+};
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::task::{self, Poll, ready};
 use tokio::net::TcpStream;
@@ -28,11 +31,12 @@ fn next_len(upload: &Upload) -> usize {
     if room_len > 0 && room_len >= wanted_len / 2 { 0 } else { wanted_len }
 }
 
-/// What a line said beside the key and a length.
+/// What a line, or the front of a frame, said beside the key and a length.
 #[derive(Debug)]
 enum Line {
     Classic { verb: StoreVerb, flags: u32, exptime: i32, noreply: bool },
     Meta { flags: MetaFlags<'static>, text: Box<[u8]> },
+    Frame { origin: Origin, update: Update<()> },
 }
 
 /// What has come of a storage command.
@@ -47,8 +51,10 @@ pub(super) struct Incoming {
     left_len: usize,
     /// Of all of the value, in bytes.
     value_len: usize,
-    /// Bytes of the block behind the front, with its line end.
+    /// Bytes of the block behind the front, with its end.
     tail_len: usize,
+    /// What is behind the value.
+    end: &'static [u8],
 }
 
 impl Line {
@@ -61,6 +67,10 @@ impl Line {
             Self::Meta { flags, text } => meta::with_key(cx, key, flags.reread(text), |asked| {
                 meta::set::begin(cx, asked, value_len)
             }),
+            Self::Frame { update, .. } => {
+                let terms = command::binary::terms(update.with_key(|()| key));
+                storage::begin(cx, terms, value_len)
+            }
         }
     }
 
@@ -83,6 +93,12 @@ impl Line {
             Self::Meta { flags, text } => meta::with_key(cx, key, flags.reread(text), |asked| {
                 meta::set::finish(cx, asked, upload, rest, value_len, out);
             }),
+            Self::Frame { origin, update } => {
+                let terms = command::binary::terms(update.with_key(|()| key));
+                let terms = command::binary::with_unique(cx, terms);
+                let stored = storage::finish(cx, terms, upload, rest);
+                command::binary::write_stored(*origin, &terms, stored, out);
+            }
         }
     }
 
@@ -90,7 +106,58 @@ impl Line {
     fn noreply(&self) -> bool {
         match self {
             Self::Classic { noreply, .. } => *noreply,
-            Self::Meta { .. } => false,
+            Self::Meta { .. } | Self::Frame { .. } => false,
+        }
+    }
+}
+
+/// What comes before the value of a command.
+struct Front<'a> {
+    line: Line,
+    key: &'a [u8],
+    /// In bytes.
+    len: usize,
+    /// Of the value, in bytes.
+    value_len: usize,
+    /// What is behind the value.
+    end: &'static [u8],
+}
+
+impl<'a> Front<'a> {
+    /// Of a line at the front of the input whose data block has not come whole, where it may come in pieces.
+    fn of_line(input: &'a [u8], limits: Limits) -> Option<Self> {
+        match larder_protocol::parse(input, limits) {
+            Parsed::NeedBlock(line) => {
+                let StoreLine { verb, key, flags, exptime, noreply, line_len, value_len } = line;
+                let line = Line::Classic { verb, flags, exptime, noreply };
+                Some(Self { line, key, len: line_len, value_len, end: BLOCK_END })
+            }
+            // What is kept of its flags is counted nowhere.
+            Parsed::NeedMetaBlock(line) if line.flags.text().len() <= FLAGS_LEN_MAX => {
+                let MetaStoreLine { key, flags, line_len, value_len } = line;
+                let text = flags.text().into();
+                let line = Line::Meta { flags: flags.reread(&[]), text };
+                Some(Self { line, key, len: line_len, value_len, end: BLOCK_END })
+            }
+            Parsed::NeedMetaBlock(_)
+            | Parsed::Request { .. }
+            | Parsed::NeedMore { .. }
+            | Parsed::Refused { .. } => None,
+        }
+    }
+
+    /// The same of a frame.
+    fn of_frame(input: &'a [u8], limits: Limits) -> Option<Self> {
+        match binary::parse(input, limits) {
+            binary::Parsed::NeedValue { origin, update, head_len, value_len } => {
+                let line = Line::Frame { origin, update: update.with_key(|_| ()) };
+                Some(Self { line, key: update.key, len: head_len, value_len, end: b"" })
+            }
+            binary::Parsed::Request { .. }
+            | binary::Parsed::NeedMore { .. }
+            | binary::Parsed::Refused { .. }
+            | binary::Parsed::Fatal { .. }
+            | binary::Parsed::Garbage => None,
         }
     }
 }
@@ -113,41 +180,29 @@ pub(super) enum Beginning {
 
 impl Incoming {
     /// Begins the command at the front of the input.
-    pub(super) fn begin(cx: &Context<'_>, input: &[u8]) -> Beginning {
-        let (line, word, line_len, value_len) =
-            match larder_protocol::parse(input, cx.instance.limits) {
-                Parsed::NeedBlock(line) => {
-                    let StoreLine { verb, key, flags, exptime, noreply, line_len, value_len } =
-                        line;
-                    (Line::Classic { verb, flags, exptime, noreply }, key, line_len, value_len)
-                }
-                // What is kept of its flags is counted nowhere.
-                Parsed::NeedMetaBlock(line) if line.flags.text().len() <= FLAGS_LEN_MAX => {
-                    let MetaStoreLine { key, flags, line_len, value_len } = line;
-                    let text = flags.text().into();
-                    (Line::Meta { flags: flags.reread(&[]), text }, key, line_len, value_len)
-                }
-                Parsed::NeedMetaBlock(_)
-                | Parsed::Request { .. }
-                | Parsed::NeedMore { .. }
-                | Parsed::Refused { .. } => return Beginning::Refused,
-            };
+    pub(super) fn begin(cx: &Context<'_>, input: &[u8], is_binary: bool) -> Beginning {
+        let limits = cx.instance.limits;
+        let front =
+            if is_binary { Front::of_frame(input, limits) } else { Front::of_line(input, limits) };
+        let Some(Front { line, key, len, value_len, end }) = front else {
+            return Beginning::Refused;
+        };
         // What has come may be only looked at then, and is kept nowhere yet.
         if !cx.instance.clients.budget.has_room() {
             return Beginning::Refused;
         }
-        let begun_len = line_len + value_len.min(BEGUN_LEN_MIN);
+        let begun_len = len + value_len.min(BEGUN_LEN_MIN);
         if input.len() < begun_len {
             return Beginning::TooEarly(begun_len);
         }
-        let Some(upload) = line.begin(cx, cx.instance.store.key(word), value_len) else {
+        let Some(upload) = line.begin(cx, cx.instance.store.key(key), value_len) else {
             return Beginning::Refused;
         };
         let left_len = upload.left_len();
-        let tail_len = value_len - left_len + BLOCK_END.len();
+        let tail_len = value_len - left_len + end.len();
         let upload = Some(upload);
-        let incoming = Self { line, key: word.into(), upload, left_len, value_len, tail_len };
-        Beginning::Begun(Box::new(incoming), line_len)
+        let incoming = Self { line, key: key.into(), upload, left_len, value_len, tail_len, end };
+        Beginning::Begun(Box::new(incoming), len)
     }
 
     /// Whether what comes next is of the front, and is kept.
@@ -210,9 +265,9 @@ impl Incoming {
 
     /// Carries out the command, of which all has come but the tail, which is here; appends its answer.
     pub(super) fn finish(self, cx: &Context<'_>, tail: &[u8], out: &mut Vec<u8>) {
-        let Self { line, key, upload, value_len, .. } = self;
+        let Self { line, key, upload, value_len, end, .. } = self;
         let key = cx.instance.store.key(&key);
-        match tail.strip_suffix(BLOCK_END) {
+        match tail.strip_suffix(end) {
             Some(rest) => line.finish(cx, key, upload, rest, value_len, out),
             None => command::answer(line.noreply(), Err(Reject::BadDataChunk), out),
         }

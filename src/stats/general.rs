@@ -1,6 +1,6 @@
 //! `stats`: memcached's names in memcached's order; what tells of its slabs and its LRU threads is 0.
 
-use super::{Totals, stat};
+use super::{Block, Totals, stat};
 use crate::config::{COMPATIBLE_VERSION, VERSION};
 use crate::instance::Instance;
 use crate::server::reserved_fds;
@@ -8,7 +8,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Appends the block.
-pub fn general(instance: &Instance, out: &mut Vec<u8>) {
+pub fn general(instance: &Instance, out: &mut Block<'_>) {
     let now = instance.clock.now();
     let totals = instance.totals();
     process(instance, out);
@@ -80,7 +80,7 @@ pub fn general(instance: &Instance, out: &mut Vec<u8>) {
     stat(out, "larder_version", VERSION);
 }
 
-fn process(instance: &Instance, out: &mut Vec<u8>) {
+fn process(instance: &Instance, out: &mut Block<'_>) {
     let now = instance.clock.now();
     stat(out, "pid", std::process::id());
     stat(out, "uptime", now.ms / 1000);
@@ -96,7 +96,7 @@ fn process(instance: &Instance, out: &mut Vec<u8>) {
     }
 }
 
-fn connections(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
+fn connections(instance: &Instance, totals: &Totals, out: &mut Block<'_>) {
     let clients = instance.clients.all();
     // A listener is a connection too, as memcached counts.
     let open = clients.len() + instance.listeners.len();
@@ -126,7 +126,7 @@ fn connections(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
     stat(out, "reserved_fds", reserved);
 }
 
-fn commands(instance: &Instance, totals: &Totals, out: &mut Vec<u8>) {
+fn commands(instance: &Instance, totals: &Totals, out: &mut Block<'_>) {
     stat(out, "cmd_get", totals.cmd_get);
     stat(out, "cmd_set", totals.cmd_set);
     stat(out, "cmd_flush", totals.cmd_flush);

@@ -2,14 +2,14 @@
 //!
 //! There are no size classes here; a tool that multiplies chunks by their size still gets bytes.
 
-use super::stat;
+use super::{Block, stat};
 use crate::instance::Instance;
 
 /// A page of the one class, in bytes.
 const PAGE_LEN: u64 = 1 << 20;
 
 /// Appends `stats items`; nothing while there is no item.
-pub fn items(instance: &Instance, out: &mut Vec<u8>) {
+pub fn items(instance: &Instance, out: &mut Block<'_>) {
     let store = instance.store_stats(instance.clock.now());
     if store.curr_items == 0 {
         return;
@@ -50,7 +50,7 @@ pub fn items(instance: &Instance, out: &mut Vec<u8>) {
 }
 
 /// Appends `stats slabs`; the totals alone while there is no item.
-pub fn slabs(instance: &Instance, out: &mut Vec<u8>) {
+pub fn slabs(instance: &Instance, out: &mut Block<'_>) {
     let store = instance.store_stats(instance.clock.now());
     let totals = instance.totals();
     let pages = store.charged_bytes.div_ceil(PAGE_LEN);

@@ -2,13 +2,13 @@
 //!
 //! What configures memcached's slabs, LRU threads, flash and TLS shows as off or 0: it has no effect here.
 
-use super::{stat, yes};
+use super::{Block, stat, yes};
 use crate::address::Address;
 use crate::config::Protocol;
 use crate::instance::Instance;
 
 /// Appends the block.
-pub fn settings(instance: &Instance, out: &mut Vec<u8>) {
+pub fn settings(instance: &Instance, out: &mut Block<'_>) {
     let config = &instance.config;
     stat(out, "maxbytes", config.memory_limit_bytes);
     stat(out, "maxconns", config.max_connections);
@@ -38,6 +38,7 @@ pub fn settings(instance: &Instance, out: &mut Vec<u8>) {
     let protocol = match config.protocol {
         Protocol::Auto => "auto-negotiate",
         Protocol::Ascii => "ascii",
+        Protocol::Binary => "binary",
     };
     stat(out, "binding_protocol", protocol);
     stat(out, "auth_enabled_sasl", "no");

@@ -141,6 +141,11 @@ fn npm_memcached() {
 }
 
 #[test]
+fn python_binary_memcached_and_pylibmc_in_binary() {
+    check("LARDER_TEST_PYTHON", "binary_clients.py");
+}
+
+#[test]
 fn telnet_and_nc() {
     check("LARDER_TEST_PYTHON", "telnet_session.py");
 }
@@ -151,18 +156,22 @@ fn cache_aside_in_front_of_mysql() {
 }
 
 #[test]
-fn memccapable_passes_every_text_test() {
+fn memccapable_passes_every_test() {
     if !is_installed("memccapable") {
         return skipped("memccapable, from Debian's libmemcached-tools, is not installed");
     }
     let server = larder(&[]);
     let port = server.address().port().to_string();
-    let output = Command::new("memccapable").args(["-a", "-h", "127.0.0.1", "-p", &port]).output();
-    let output = output.expect("it is installed");
-    let told = told(&output);
-    assert!(output.status.success(), "{told}");
-    assert!(told.contains("All tests passed"), "{told}");
-    assert!(told.matches("[pass]").count() >= 20 && !told.contains("[FAIL]"), "{told}");
-    let row = " | libmemcached's `memccapable -a` | C | text | its own tests, one for each command";
+    for (protocol, count) in [("-a", 20), ("-b", 27)] {
+        let mut command = Command::new("memccapable");
+        let output = command.args([protocol, "-h", "127.0.0.1", "-p", &port]).output();
+        let output = output.expect("it is installed");
+        let told = told(&output);
+        assert!(output.status.success(), "{told}");
+        assert!(told.contains("All tests passed"), "{told}");
+        assert!(told.matches("[pass]").count() >= count && !told.contains("[FAIL]"), "{told}");
+    }
+    let row =
+        " | libmemcached's `memccapable` | C | text, binary | its own tests, one for each command";
     proven("memccapable", &[row]);
 }

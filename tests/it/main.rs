@@ -7,6 +7,7 @@
 //! recorded requests (`LARDER_TRACES`), and leave to open more files or to make control groups.
 
 mod abuse;
+mod binary;
 mod budget;
 mod client;
 mod clients;

@@ -231,27 +231,24 @@ fn over_a_unix_socket_everything_is_as_over_tcp() {
 
 #[test]
 fn a_protocol_belongs_to_its_listener() {
-    let (child, ports) =
-        start(&["-l", "proto[ascii]:127.0.0.1,127.0.0.1,proto[negotiating]:127.0.0.1:0"]);
-    let [ascii, default, negotiating] = &ports[..] else { panic!("{ports:?}") };
-    for (port, reply) in
-        [(ascii.1, "ERROR\r\nVERSION 1.6.45\r\n"), (default.1, ""), (negotiating.1, "")]
-    {
-        // What no text begins with.
+    // A frame that asks for the version, and a line of text that asks for nothing.
+    let request = [&b"\x80\x0b"[..], &[0; 10], b"\r\n\0\0", &[0; 8]].concat();
+    let is_binary = |port| {
         let mut client = Client::over(connect("127.0.0.1", port));
-        client.send(b"\x80\x0bx\r\nversion\r\n");
-        client.ask("", reply);
-        if reply.is_empty() {
-            client.assert_closed();
-        }
-    }
+        client.send(&request);
+        client.bytes(7) != b"ERROR\r\n"
+    };
+    let list =
+        "proto[ascii]:127.0.0.1,127.0.0.1,proto[negotiating]:127.0.0.1:0,proto[binary]:127.0.0.1:0";
+    let (child, ports) = start(&["-l", list]);
+    let answered: Vec<bool> = ports.iter().map(|(_, port)| is_binary(*port)).collect();
+    assert_eq!(answered, [false, true, true, true]);
+    let mut client = Client::over(connect("127.0.0.1", ports[3].1));
+    client.send("version\r\n");
+    client.assert_closed();
     stop(child);
     let (child, ports) = start(&["-B", "ascii", "-l", "proto[negotiating]:127.0.0.1,127.0.0.1"]);
-    let mut client = Client::over(connect("127.0.0.1", ports[1].1));
-    client.ask(b"\x80\x0bx\r\n", "ERROR\r\n");
-    let mut client = Client::over(connect("127.0.0.1", ports[0].1));
-    client.send(b"\x80\x0bx\r\n");
-    client.assert_closed();
+    assert!(is_binary(ports[0].1) && !is_binary(ports[1].1));
     stop(child);
 }
 

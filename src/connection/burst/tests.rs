@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::log::Log;
+use larder_protocol::Reject;
 use proptest::prelude::*;
 
 fn instance() -> Instance {
@@ -77,13 +78,25 @@ fn a_key_too_long_keeps_the_replies_before_it() {
 }
 
 #[test]
-fn a_binary_client_is_closed_at_once() {
-    let mut request = vec![0; 24];
-    request[0] = BINARY_MAGIC;
-    assert_eq!(talk(&instance(), &request, &[]), (Vec::new(), true));
-    // Later, it is a byte like any other.
+fn the_first_byte_decides_what_is_spoken() {
+    let noop = [&[REQUEST_MAGIC, 0x0a][..], &[0; 22]].concat();
+    let done = [&[0x81, 0x0a][..], &[0; 22]].concat();
+    let (version, line) = (&b"version\r\n"[..], b"VERSION 1.6.45\r\n".to_vec());
+    for (protocol, binary, text) in [
+        (Protocol::Auto, (done.clone(), false), (line.clone(), false)),
+        // The opcode ends a line.
+        (Protocol::Ascii, (Reject::BadLine.line().to_vec(), false), (line, false)),
+        (Protocol::Binary, (done.clone(), false), (Vec::new(), true)),
+    ] {
+        let config = Config { threads: 1, protocol, ..Config::default() };
+        let instance = Instance::new(config, Log::default(), Vec::new());
+        assert_eq!(talk(&instance, &noop, &[1]), binary);
+        assert_eq!(talk(&instance, version, &[1]), text);
+    }
+    // Later, it is a byte like any other of its protocol.
     let (replies, closed) = talk(&instance(), b"version\r\n\x80\x80\x80\r\n", &[]);
     assert_eq!((&replies[..], closed), (&b"VERSION 1.6.45\r\nERROR\r\n"[..], false));
+    assert_eq!(talk(&instance(), &[&noop, version].concat(), &[]), (done, true));
 }
 
 #[test]
@@ -169,6 +182,59 @@ fn session() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(lines, tail)| [lines.concat().as_bytes(), &tail].concat())
 }
 
+/// Frames that are mostly right, on few keys.
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    let opcode = prop_oneof![12 => 0..0x25_u8, 1 => any::<u8>()];
+    let value = prop_oneof![
+        8 => "[0-9a]{0,3}",
+        // Two of these are more than is answered before the replies are sent; this one is received where it will stay.
+        1 => Just("v".repeat(40_000)),
+        1 => Just("w".repeat(65_536)),
+    ];
+    let exptime = proptest::sample::select(vec![0, 100, u32::MAX]);
+    let cas_unique = prop_oneof![3 => Just(0_u64), 1 => 1..8_u64];
+    let spoiled = prop_oneof![20 => Just(None), 1 => (0..16_usize, any::<u8>()).prop_map(Some)];
+    let frame = (opcode, "[abc]", value, exptime, cas_unique, spoiled).prop_map(
+        |(opcode, key, value, exptime, cas_unique, spoiled)| {
+            let exptime = exptime.to_be_bytes();
+            let extras = match opcode {
+                0x01..=0x03 | 0x11..=0x13 => [&[0; 4][..], &exptime].concat(),
+                0x05 | 0x06 | 0x15 | 0x16 => {
+                    [&[0, 0, 0, 0, 0, 0, 0, 3].repeat(2)[..], &exptime].concat()
+                }
+                0x1c..=0x1e | 0x23 | 0x24 => exptime.to_vec(),
+                _ => Vec::new(),
+            };
+            let key = match opcode {
+                0x07 | 0x08 | 0x0a | 0x0b | 0x17 | 0x18 | 0x20 => "",
+                _ => &key,
+            };
+            let value = match opcode {
+                0x01..=0x03 | 0x11..=0x13 | 0x0e | 0x0f | 0x19..=0x1b | 0x21 | 0x22 | 0x25.. => {
+                    &value
+                }
+                _ => "",
+            };
+            let body = [&extras, key.as_bytes(), value.as_bytes()].concat();
+            let body_len = u32::try_from(body.len()).expect("it is short");
+            let lens = [
+                u8::try_from(key.len()).expect("one byte"),
+                u8::try_from(extras.len()).expect("20 at most"),
+            ];
+            let mut frame = vec![REQUEST_MAGIC, opcode, 0, lens[0], lens[1], 0, 0, 0];
+            frame.extend(body_len.to_be_bytes());
+            frame.extend(*b"opaq");
+            frame.extend(cas_unique.to_be_bytes());
+            if let Some((at, byte)) = spoiled {
+                frame[at] = byte;
+            }
+            [frame, body].concat()
+        },
+    );
+    (proptest::collection::vec(frame, 1..12), proptest::collection::vec(any::<u8>(), 0..30))
+        .prop_map(|(frames, tail)| [frames.concat(), tail].concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -182,9 +248,20 @@ proptest! {
         prop_assert_eq!(&whole, &talk(&instance(), &input, &each));
     }
 
+    /// The same in the binary protocol.
+    #[test]
+    fn cuts_make_no_difference_to_frames(input in frames(), mut cuts in proptest::collection::vec(0..200_000_usize, 0..12)) {
+        cuts.sort_unstable();
+        let whole = talk(&instance(), &input, &[]);
+        prop_assert_eq!(&whole, &talk(&instance(), &input, &cuts));
+        let each: Vec<usize> = (1..input.len().min(2000)).collect();
+        prop_assert_eq!(&whole, &talk(&instance(), &input, &each));
+    }
+
     /// No bytes make it panic, or turn without end.
     #[test]
     fn arbitrary_bytes_do_no_harm(input in proptest::collection::vec(any::<u8>(), 0..600)) {
         talk(&instance(), &input, &[]);
+        talk(&instance(), &[&[REQUEST_MAGIC], &input[..]].concat(), &[]);
     }
 }
