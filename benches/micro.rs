@@ -10,7 +10,7 @@ use larder::instance::Instance;
 use larder::log::Log;
 use larder::replies::Replies;
 use larder::store::{Cas, Deadline, ItemSize, Now, Store, StoreConfig, StoreMode, Write};
-use larder_protocol::{Limits, parse};
+use larder_protocol::{Limits, Streams, parse};
 use std::hint::black_box;
 
 const LIMITS: Limits = Limits { item_size_max: 1 << 20, cas: true };
@@ -103,7 +103,13 @@ fn burst(c: &mut Criterion) {
     let config =
         Config { memory_limit_bytes: 1 << 30, requests_per_event: 1000, ..Config::default() };
     let instance = Instance::new(config, Log::default(), Vec::new());
-    let cx = Context { instance: &instance, counters: &instance.counters[0], now: NOW };
+    let cx = Context {
+        instance: &instance,
+        counters: &instance.counters[0],
+        now: NOW,
+        watched: Streams::default(),
+        cfd: 0,
+    };
     let keys: Vec<String> = (0..KEYS).map(key).collect();
     for key in &keys {
         instance.store.store(&write(&instance.store, key, &[b'v'; 100]), NOW);

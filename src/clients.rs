@@ -34,10 +34,13 @@ pub enum State {
     Swallow,
     /// Sending replies.
     Write,
+    /// Shown what happens.
+    Watch,
 }
 
 impl State {
-    const ALL: [Self; 5] = [Self::Read, Self::ParseCmd, Self::Nread, Self::Swallow, Self::Write];
+    const ALL: [Self; 6] =
+        [Self::Read, Self::ParseCmd, Self::Nread, Self::Swallow, Self::Write, Self::Watch];
 
     /// As `stats conns` shows it.
     pub fn name(self) -> &'static str {
@@ -47,6 +50,7 @@ impl State {
             Self::Nread => "conn_nread",
             Self::Swallow => "conn_swallow",
             Self::Write => "conn_mwrite",
+            Self::Watch => "conn_watch",
         }
     }
 }

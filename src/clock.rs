@@ -2,7 +2,13 @@
 
 use crate::store::Now;
 use nix::time::{ClockId, clock_gettime};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What the wall clock says, since 1970.
+pub fn unix_time() -> Duration {
+    // One before 1970 is wrong anyway.
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
 
 /// A clock that starts with the server.
 ///
@@ -33,8 +39,7 @@ fn boot_ms() -> u64 {
 }
 
 fn unix_ms() -> u64 {
-    // A wall clock before 1970 is wrong anyway.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = unix_time();
     since.as_secs() * 1000 + u64::from(since.subsec_millis())
 }
 

@@ -158,6 +158,8 @@ pub struct Config {
     pub flush_enabled: bool,
     /// False with `-X`: the commands that list keys are refused. Default true.
     pub dump_enabled: bool,
+    /// False with `-W`: `watch` is refused. Default true.
+    pub watch_enabled: bool,
     /// False with `-C`: items carry no cas unique. Default true.
     pub cas_enabled: bool,
     /// `-A`: the `shutdown` command is obeyed. Default false.
@@ -290,6 +292,7 @@ impl Config {
             evictions: !options.evictions_disabled,
             flush_enabled: !options.flush_disabled,
             dump_enabled: !options.dump_disabled,
+            watch_enabled: !options.watch_disabled,
             cas_enabled: !options.cas_disabled,
             shutdown_command: options.shutdown_command,
             backlog: options.backlog,
@@ -427,6 +430,7 @@ mod tests {
             evictions: true,
             flush_enabled: true,
             dump_enabled: true,
+            watch_enabled: true,
             cas_enabled: true,
             shutdown_command: false,
             backlog: 1024,
@@ -524,6 +528,9 @@ mod tests {
             }),
             (&[&["-X"], &["--disable-dumping"]], |c| {
                 c.dump_enabled = false;
+            }),
+            (&[&["-W"], &["--disable-watch"]], |c| {
+                c.watch_enabled = false;
             }),
             (&[&["-A"], &["--enable-shutdown"]], |c| {
                 c.shutdown_command = true;
@@ -718,7 +725,7 @@ mod tests {
                 &["-N", "1"],
                 "-N/--napi-ids is not offered: a connection goes to the thread that has the fewest",
             ),
-            (&["-vW"], "unknown option '-W'; --help lists the options"),
+            (&["-vw"], "unknown option '-w'; --help lists the options"),
             (&["--memory-file=/x"], "-e/--memory-file is not offered: a restart begins empty"),
             (&["--memory", "1"], "unknown option '--memory'; --help lists the options"),
             (&["--port\n2"], "unknown option '--port\\n2'; --help lists the options"),

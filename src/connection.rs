@@ -16,6 +16,7 @@ pub mod burst;
 mod incoming;
 mod linger;
 mod send;
+mod watching;
 
 pub use linger::linger;
 
@@ -25,8 +26,9 @@ use crate::command::Context;
 use crate::instance::Instance;
 use crate::replies::{Replies, Unsent};
 use crate::stats::Counters;
+use crate::watch::{self, Closed};
 use burst::{Next, Session};
-use larder_protocol::Reject;
+use larder_protocol::{Reject, Streams};
 use send::poll_send;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -99,6 +101,8 @@ enum Turn {
     On,
     /// With another one, when others had theirs.
     Yield,
+    /// With nothing but what happens from now on.
+    Watch(Streams),
     /// Not at all.
     Quit,
     /// Not at all, but the client is still sending.
@@ -128,6 +132,25 @@ impl Connection {
         self.guest.peer()
     }
 
+    /// Tells those who watch that it is there.
+    pub fn show_new(&self) {
+        let (peer, cfd) = (self.guest.peer(), self.guest.fd);
+        self.show(|line| watch::conn_new(line, peer, cfd));
+    }
+
+    /// Tells those who watch that it ends.
+    pub fn show_closed(&self, closed: Closed) {
+        let (peer, cfd) = (self.guest.peer(), self.guest.fd);
+        self.show(|line| watch::conn_close(line, peer, closed, cfd));
+    }
+
+    fn show(&self, line: impl FnOnce(&mut Vec<u8>)) {
+        let watchers = &self.instance.watchers;
+        if watchers.streams().has(Streams::CONNEVENTS) {
+            watchers.log(Streams::CONNEVENTS, line);
+        }
+    }
+
     /// Says that serving it panicked, and gives back what its replies were lent.
     pub fn count_panic(&self) {
         self.counters().conn_panics.increment();
@@ -139,7 +162,7 @@ impl Connection {
     }
 
     /// Serves it until one side closes. An error ends this connection and nothing else.
-    pub async fn serve(&mut self) -> io::Result<()> {
+    pub async fn serve(&mut self) -> io::Result<Closed> {
         let mut turn = Turn::On;
         loop {
             if self.unsent.is_some() {
@@ -148,10 +171,21 @@ impl Connection {
             match turn {
                 Turn::On => {}
                 Turn::Yield => tokio::task::yield_now().await,
-                Turn::Quit => return Ok(()),
+                Turn::Watch(streams) => {
+                    if Box::pin(self.watch(streams)).await? {
+                        return Ok(Closed::Normal);
+                    }
+                }
+                Turn::Quit => return Ok(Closed::Normal),
                 // In memory of its own, which a connection does not need before.
-                Turn::Close => return Box::pin(linger(&mut self.stream)).await,
-                Turn::NoMemory => return Box::pin(self.refuse()).await,
+                Turn::Close => {
+                    Box::pin(linger(&mut self.stream)).await?;
+                    return Ok(Closed::Error);
+                }
+                Turn::NoMemory => {
+                    Box::pin(self.refuse()).await?;
+                    return Ok(Closed::Error);
+                }
             }
             if !self.has_room() {
                 Box::pin(self.wait_for_room()).await;
@@ -167,7 +201,7 @@ impl Connection {
             let Ok(in_time) = Box::pin(tokio::time::timeout(limit, self.turn())).await else {
                 self.counters().idle_kicks.increment();
                 tracing::debug!(client = %self.guest.peer(), "closing: idle for too long");
-                return Ok(());
+                return Ok(Closed::IdleTimeout);
             };
             turn = in_time?;
         }
@@ -296,7 +330,9 @@ impl Connection {
         let (mut consumed, mut partial_len, mut sent_len) = (0, 0, 0);
         let turn = loop {
             let instance = &*self.instance;
-            let context = Context { instance, counters: &instance.counters[self.worker], now };
+            let counters = &instance.counters[self.worker];
+            let watched = instance.watchers.streams();
+            let context = Context { instance, counters, now, watched, cfd: self.guest.fd };
             let progress = self.session.run(&context, &input[consumed..], out);
             consumed += progress.consumed;
             partial_len += progress.partial_len;
@@ -315,6 +351,7 @@ impl Connection {
                 Next::Flush | Next::Yield => Turn::Yield,
                 Next::Read { .. } => Turn::On,
                 Next::Quit => Turn::Quit,
+                Next::Watch(streams) => Turn::Watch(streams),
                 Next::Close => Turn::Close,
             };
         };

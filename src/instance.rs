@@ -8,7 +8,8 @@ use crate::crawler::Crawler;
 use crate::log::Log;
 use crate::prefixes::Prefixes;
 use crate::stats::{Counters, Totals};
-use crate::store::{self, ItemSize, Now, Store, StoreConfig, StoreStats};
+use crate::store::{self, ItemSize, Now, Store, StoreConfig, StoreStats, Witness};
+use crate::watch::Watchers;
 use larder_protocol::Limits;
 use parking_lot::Mutex;
 use std::os::fd::RawFd;
@@ -44,6 +45,8 @@ pub struct Instance {
     pub prefixes: Prefixes,
     /// Who looks for dead items.
     pub crawler: Crawler,
+    /// Who watches.
+    pub watchers: Arc<Watchers>,
     /// The log's level.
     pub log: Log,
     /// One for each worker, then the acceptor's; each written by its thread alone.
@@ -80,6 +83,8 @@ impl Instance {
             cas: config.cas_enabled,
             ..StoreConfig::for_limit(config.memory_limit_bytes, item_size)
         });
+        let watchers = Arc::<Watchers>::default();
+        store.tell(Arc::clone(&watchers) as Arc<dyn Witness>);
         Self {
             limits,
             store,
@@ -90,6 +95,7 @@ impl Instance {
             )),
             prefixes: Prefixes::new(config.prefix_delimiter, config.detail_enabled),
             crawler: Crawler::default(),
+            watchers,
             log,
             counters: (0..=config.threads).map(|_| Counters::default()).collect(),
             listeners,
@@ -123,6 +129,7 @@ impl Instance {
         let store = self.store.stats(self.clock.now());
         *self.reset.lock() = (Totals::sum(&self.counters), store);
         self.prefixes.clear();
+        self.watchers.reset_counts();
     }
 
     /// Asks for an end: what is on its way is still answered.

@@ -7,7 +7,7 @@
 //!
 //! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (what
 //! a service manager says and hears), [`replies`] (what is to be sent), [`instance`] (what threads share), [`stats`],
-//! [`prefixes`], [`clients`] and [`address`] (what operators see), [`log`], [`panics`], [`clock`].
+//! [`prefixes`], [`clients`], [`address`] and [`watch`] (what operators see), [`log`], [`panics`], [`clock`].
 //!
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
 //! The store and the protocol know neither sockets nor clocks nor each other.
@@ -30,3 +30,4 @@ pub mod server;
 pub mod stats;
 pub mod store;
 pub mod systemd;
+pub mod watch;

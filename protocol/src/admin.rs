@@ -5,6 +5,7 @@
 use crate::Reject;
 use crate::dump::ItemsForm;
 use crate::token::{Words, strict_u32};
+use crate::watch::Streams;
 
 /// Classes of items are numbered below this.
 const CLASS_COUNT: u32 = 64;
@@ -16,6 +17,8 @@ const CRAWLER_SLEEP_MAX_US: u32 = 1_000_000;
 pub enum Admin {
     /// `lru_crawler`.
     LruCrawler(LruCrawler),
+    /// `watch`; `None` where a word names nothing to be watched.
+    Watch(Option<Streams>),
 }
 
 /// What `lru_crawler` is asked for.
@@ -101,6 +104,12 @@ pub enum AdminReject {
     MetadumpNotAllowed,
     /// `lru_crawler mgdump` is switched off.
     KeyDumpNotAllowed,
+    /// `watch` is switched off.
+    WatchNotAllowed,
+    /// As many watch as may.
+    TooManyWatchers,
+    /// No memory for what is to be shown.
+    WatcherFailed,
     /// `stats cachedump` is switched off.
     CachedumpNotAllowed,
     /// `stats cachedump` with words missing.
@@ -122,6 +131,9 @@ impl AdminReject {
             Self::CrawlerSleepTooLong => b"CLIENT_ERROR sleep must be one second or less\r\n",
             Self::MetadumpNotAllowed => b"ERROR metadump not allowed\r\n",
             Self::KeyDumpNotAllowed => b"ERROR key dump not allowed\r\n",
+            Self::WatchNotAllowed => b"CLIENT_ERROR watch commands not allowed\r\n",
+            Self::TooManyWatchers => b"WATCHER_TOO_MANY log watcher limit reached\r\n",
+            Self::WatcherFailed => b"WATCHER_FAILED failed to add log watcher\r\n",
             Self::CachedumpNotAllowed => b"CLIENT_ERROR stats cachedump not allowed\r\n",
             Self::CachedumpWords => b"CLIENT_ERROR bad command line\r\n",
             Self::IllegalSlabId => b"CLIENT_ERROR Illegal slab id\r\n",
@@ -146,6 +158,11 @@ pub(crate) fn lru_crawler(words: &Words<'_>) -> Result<Admin, Reject> {
         _ => return Err(Reject::UnknownCommand),
     };
     Ok(Admin::LruCrawler(crawler))
+}
+
+/// `watch [streams]`.
+pub(crate) fn watch(line: &[u8]) -> Admin {
+    Admin::Watch(Streams::read(Words::all(line).skip(1)))
 }
 
 /// What stands behind `stats cachedump`.

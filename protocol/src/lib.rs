@@ -24,6 +24,7 @@ pub mod request;
 pub mod response;
 pub mod retrieve;
 mod token;
+pub mod watch;
 
 pub use admin::{Admin, AdminReject, Cachedump, Classes, LruCrawler};
 pub use dump::{ItemLine, ItemsForm};
@@ -35,6 +36,7 @@ pub use request::{
 };
 pub use response::Reply;
 pub use retrieve::{NextKey, Retrieve};
+pub use watch::Streams;
 
 /// Longest key, in bytes.
 pub const KEY_LEN_MAX: usize = 250;

@@ -193,6 +193,8 @@ fn parse_any(input: &[u8], limits: Limits) -> Parsed<'_> {
         b"ma" => meta::without_block(MetaVerb::Arithmetic, line, line_len),
         b"me" => meta::without_block(MetaVerb::Debug, line, line_len),
         b"mn" => request(Request::MetaNoop, line_len),
+        // It may have more words than are kept.
+        b"watch" => request(Request::Admin { admin: admin::watch(line), noreply: false }, line_len),
         verb => without_block(verb, &Words::split(line), line_len),
     }
 }

@@ -36,6 +36,11 @@ impl<'a> Words<'a> {
         words
     }
 
+    /// All words of a line, which are more than those that are kept.
+    pub(crate) fn all(line: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).take(WORDS_MAX)
+    }
+
     /// How many words there are, 23 at most.
     pub(crate) fn count(&self) -> usize {
         self.count

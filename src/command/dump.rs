@@ -83,6 +83,7 @@ impl Dump {
 fn line<'a>(cx: &Context<'_>, item: &Listed<'a>) -> ItemLine<'a> {
     ItemLine {
         key: item.key,
+        is_base64: item.is_base64,
         exptime_unix_s: item.deadline.unix_s(cx.now),
         accessed_unix_s: (cx.now.unix_ms / 1000).saturating_sub(item.idle_s),
         cas_unique: item.cas_unique,

@@ -22,7 +22,8 @@ use crate::store::{Cas, Deleted, Key, Now};
 use admin::Shown;
 use larder_protocol::admin::Cachedump;
 use larder_protocol::response::META_NOOP;
-use larder_protocol::{Admin, ItemsForm, Reject, Reply, Request};
+use larder_protocol::{Admin, AdminReject, ItemsForm, Reject, Reply, Request, Streams};
+use std::os::fd::RawFd;
 use storage::Terms;
 
 /// What a command works with.
@@ -34,6 +35,10 @@ pub struct Context<'a> {
     pub counters: &'a Counters,
     /// When the burst came.
     pub now: Now,
+    /// What anybody watches.
+    pub watched: Streams,
+    /// The number of the client's socket.
+    pub cfd: RawFd,
 }
 
 /// How a connection goes on after a command.
@@ -45,6 +50,8 @@ pub enum Flow {
     Close,
     /// With what comes in pieces.
     Dump(Dump),
+    /// With nothing but what happens from now on.
+    Watch(Streams),
 }
 
 /// Carries out a request and appends its reply to `out`.
@@ -106,6 +113,16 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, replies: &mu
         }
         Request::Admin { admin: Admin::LruCrawler(asked), noreply: _ } => {
             return crawler::lru_crawler(cx, asked, out);
+        }
+        Request::Admin { admin: Admin::Watch(streams), noreply: _ } => {
+            let reject = match streams {
+                _ if !cx.instance.config.watch_enabled => {
+                    Reject::Admin(AdminReject::WatchNotAllowed)
+                }
+                Some(streams) => return Flow::Watch(streams),
+                None => Reject::UnknownCommand,
+            };
+            out.extend_from_slice(reject.line());
         }
         Request::Shutdown(mode) => return admin::shutdown(cx, mode, out),
         Request::Quit => return Flow::Close,

@@ -3,8 +3,9 @@
 use super::Context;
 use crate::replies::Replies;
 use crate::store::{Deadline, ItemView, Key, Loan, Miss, Value};
-use larder_protocol::Retrieve;
+use crate::watch::{self, Fetched};
 use larder_protocol::response::write_value_line;
+use larder_protocol::{Retrieve, Streams};
 
 /// A value that has so many bytes in whole segments is lent by the store. Copying less than that costs less.
 const LENT_LEN_MIN: usize = 16 * 1024;
@@ -62,11 +63,16 @@ pub(super) fn read(
     deadline: Option<Deadline>,
     write: impl FnOnce(ItemView<'_>),
 ) -> bool {
+    let mut len = 0;
     let found = cx.instance.store.get(key, deadline, cx.now, |item| {
         #[cfg(debug_assertions)]
         crate::panics::when_asked(key.bytes());
+        len = item.value.len();
         write(item);
     });
+    if cx.watched.has(Streams::FETCHERS) {
+        show(cx, key, found.map(|()| len));
+    }
     cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
     let counters = cx.counters;
     if deadline.is_some() {
@@ -98,9 +104,19 @@ pub(super) fn count_miss(cx: &Context<'_>, miss: Miss) {
 /// Gives an item a new deadline; whether there is one.
 pub(super) fn touch(cx: &Context<'_>, key: Key<'_>, exptime: i32) -> bool {
     let deadline = Deadline::new(exptime, cx.now);
-    let found = cx.instance.store.get(key, Some(deadline), cx.now, |_| ()).is_ok();
-    count_touch(cx, found);
-    found
+    let found = cx.instance.store.get(key, Some(deadline), cx.now, |item| item.value.len());
+    if cx.watched.has(Streams::FETCHERS) {
+        show(cx, key, found);
+    }
+    count_touch(cx, found.is_ok());
+    found.is_ok()
+}
+
+/// Tells those who watch of a read.
+#[cold]
+pub(super) fn show(cx: &Context<'_>, key: Key<'_>, found: Fetched) {
+    let line = |line: &mut Vec<u8>| watch::fetched(line, key.bytes(), found, cx.cfd);
+    cx.instance.watchers.log(Streams::FETCHERS, line);
 }
 
 pub(super) fn count_touch(cx: &Context<'_>, found: bool) {

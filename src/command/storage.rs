@@ -2,7 +2,8 @@
 
 use super::{Context, Line};
 use crate::store::{Cas, Deadline, Key, Now, StoreMode, Stored, Upload, Write};
-use larder_protocol::{Reject, Reply, StoreVerb};
+use crate::watch::{self, StoreLog};
+use larder_protocol::{Reject, Reply, StoreVerb, Streams};
 
 /// A storage command but its value.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +38,7 @@ impl<'a> Terms<'a> {
 
 pub(super) fn store(cx: &Context<'_>, terms: Terms<'_>, value: &[u8]) -> Stored {
     let write = terms.write(value, cx.now);
-    counted(cx, &write, cx.instance.store.store(&write, cx.now))
+    counted(cx, &write, value.len(), cx.instance.store.store(&write, cx.now))
 }
 
 /// Begins a command whose value has not come whole; `None` where it must.
@@ -53,15 +54,21 @@ pub fn finish(cx: &Context<'_>, terms: Terms<'_>, front: Option<Upload>, rest: &
 
 /// The same.
 pub(super) fn finish_write(cx: &Context<'_>, write: &Write<'_>, front: Option<Upload>) -> Stored {
+    let value_len = front.as_ref().map_or(0, Upload::len) + write.value.len();
     let stored = match front {
         Some(upload) => cx.instance.store.finish_upload(upload, write, cx.now),
         None => cx.instance.store.refuse(write, cx.now),
     };
-    counted(cx, write, stored)
+    counted(cx, write, value_len, stored)
 }
 
-/// Counts what became of a command.
-pub(super) fn counted(cx: &Context<'_>, write: &Write<'_>, stored: Stored) -> Stored {
+/// Counts what became of a command with a value of so many bytes, and tells those who watch.
+pub(super) fn counted(
+    cx: &Context<'_>,
+    write: &Write<'_>,
+    value_len: usize,
+    stored: Stored,
+) -> Stored {
     let Write { mode, key, .. } = *write;
     cx.instance.prefixes.record_set(key.bytes());
     cx.counters.cmd_set.increment();
@@ -73,10 +80,37 @@ pub(super) fn counted(cx: &Context<'_>, write: &Write<'_>, stored: Stored) -> St
             Stored::Joined(_) | Stored::NotStored | Stored::NoMemory => {}
         }
     }
+    if cx.watched.has(Streams::MUTATIONS) {
+        let value_len = if let Stored::Joined(len) = stored { len } else { value_len };
+        show(cx, write, value_len, status(stored));
+    }
     if stored == Stored::NoMemory {
         cx.counters.store_no_memory.increment();
     }
     stored
+}
+
+/// In memcached's log.
+fn status(stored: Stored) -> &'static str {
+    match stored {
+        Stored::Stored | Stored::Joined(_) => "stored",
+        Stored::NotStored => "not_stored",
+        Stored::Exists => "exists",
+        Stored::NotFound => "not_found",
+        Stored::NoMemory => "no_memory",
+    }
+}
+
+/// Tells those who watch what became of a command.
+#[cold]
+fn show(cx: &Context<'_>, write: &Write<'_>, value_len: usize, status: &'static str) {
+    let Write { mode, key, deadline, .. } = *write;
+    // What is joined to an item keeps its deadline, whatever was sent.
+    let keeps = matches!(mode, StoreMode::Append | StoreMode::Prepend);
+    let deadline = if keeps { Deadline::NEVER } else { deadline };
+    let log = StoreLog { key: key.bytes(), status, mode, deadline, value_len };
+    let line = |line: &mut Vec<u8>| watch::stored(line, &log, cx.cfd, cx.now);
+    cx.instance.watchers.log(Streams::MUTATIONS, line);
 }
 
 /// The answer in the text protocol.
@@ -93,9 +127,18 @@ pub fn line(stored: Stored) -> Line {
 /// A refused set removes what it was to replace, so that nobody reads a value its owner gave up; the
 /// other verbs leave it.
 pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: Key<'_>) {
-    cx.counters.store_too_large.increment();
-    cx.instance.prefixes.record_set(key.bytes());
+    let terms = Terms { verb, key, flags: 0, exptime: 0, cas: Cas::default() };
+    count_too_large(cx, &terms.write(&[], cx.now));
     if verb == StoreVerb::Set {
         cx.instance.store.remove(key);
+    }
+}
+
+/// Counts a command with a value that is too large, and tells those who watch.
+pub(super) fn count_too_large(cx: &Context<'_>, write: &Write<'_>) {
+    cx.counters.store_too_large.increment();
+    cx.instance.prefixes.record_set(write.key.bytes());
+    if cx.watched.has(Streams::MUTATIONS) {
+        show(cx, write, 0, "too_large");
     }
 }

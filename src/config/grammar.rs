@@ -156,6 +156,10 @@ pub(super) struct Options {
     #[arg(short = 'X', long = "disable-dumping", help_heading = COMMANDS)]
     pub(super) dump_disabled: bool,
 
+    /// Refuse the watch command
+    #[arg(short = 'W', long = "disable-watch", help_heading = COMMANDS)]
+    pub(super) watch_disabled: bool,
+
     /// Obey the shutdown command
     #[arg(short = 'A', long = "enable-shutdown", help_heading = COMMANDS)]
     pub(super) shutdown_command: bool,

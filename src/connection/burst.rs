@@ -15,7 +15,7 @@ use crate::store::Key;
 use arrayvec::ArrayVec;
 use binary::log_frame;
 use larder_protocol::binary::REQUEST_MAGIC;
-use larder_protocol::{NextKey, Parsed, Reply, Request, Retrieve, Then};
+use larder_protocol::{NextKey, Parsed, Reply, Request, Retrieve, Streams, Then};
 use memchr::memchr;
 
 /// Replies are sent when there are this many bytes of them.
@@ -83,6 +83,8 @@ pub enum Next {
     Flush,
     /// Others must have their turn.
     Yield,
+    /// The replies must be sent, and then what is watched, whatever the client is still sending.
+    Watch(Streams),
     /// The replies must be sent, and the connection closed: the client said so.
     Quit,
     /// The replies must be sent, and the connection closed, whatever the client is still sending.
@@ -332,6 +334,7 @@ impl Session {
                 Todo::Request(request) => match command::execute(cx, *request, out) {
                     Flow::Continue => {}
                     Flow::Close => return (group.end, Some(Next::Quit)),
+                    Flow::Watch(streams) => return (group.end, Some(Next::Watch(streams))),
                     Flow::Dump(dump) => {
                         self.position = Position::Dump(dump);
                         return (group.end, None);

@@ -10,6 +10,7 @@ use crate::address::Peer;
 use crate::connection::{Connection, linger};
 use crate::instance::Instance;
 use crate::panics;
+use crate::watch::Closed;
 use larder_protocol::Reject;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -238,6 +239,7 @@ impl Acceptor {
             Err(error) => return tracing::debug!("cannot hand over a connection: {error}"),
         };
         tracing::debug!(client = %peer, "connected");
+        connection.show_new();
         // What is moved into it is the memory of an idle connection.
         self.workers[index].event_loop.spawn(async move {
             let outcome = {
@@ -248,16 +250,22 @@ impl Acceptor {
                 })
                 .await
             };
-            match outcome {
-                Ok(Ok(())) => tracing::debug!(client = %connection.peer(), "closed"),
+            let closed = match outcome {
+                Ok(Ok(closed)) => {
+                    tracing::debug!(client = %connection.peer(), "closed");
+                    closed
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(client = %connection.peer(), "connection ended: {error}");
+                    Closed::Error
                 }
                 Err(panic) => {
                     connection.count_panic();
                     tracing::error!(client = %connection.peer(), "closed: serving it panicked: {panic}");
+                    Closed::Error
                 }
-            }
+            };
+            connection.show_closed(closed);
             // Its seat is free when its socket is.
             drop(connection);
             drop((permit, seat));

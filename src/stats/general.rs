@@ -44,14 +44,17 @@ pub fn general(instance: &Instance, out: &mut Block<'_>) {
     for name in [
         "lru_maintainer_juggles",
         "malloc_fails",
+        // Nothing is between who writes a line and the watchers' buffers.
         "log_worker_dropped",
-        "log_worker_written",
-        "log_watcher_skipped",
-        "log_watcher_sent",
-        "log_watchers",
-        "unexpected_napi_ids",
-        "round_robin_fallback",
     ] {
+        stat(out, name, 0);
+    }
+    let log = instance.watchers.counts();
+    stat(out, "log_worker_written", log.log_worker_written);
+    stat(out, "log_watcher_skipped", log.log_watcher_skipped);
+    stat(out, "log_watcher_sent", log.log_watcher_sent);
+    stat(out, "log_watchers", log.log_watchers);
+    for name in ["unexpected_napi_ids", "round_robin_fallback"] {
         stat(out, name, 0);
     }
     stat(out, "bytes", store.bytes);

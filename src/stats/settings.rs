@@ -6,6 +6,7 @@ use super::{Block, stat, yes};
 use crate::address::Address;
 use crate::config::Protocol;
 use crate::instance::Instance;
+use crate::watch::BUFFER_LEN_MAX;
 
 /// Appends the block.
 pub fn settings(instance: &Instance, out: &mut Block<'_>) {
@@ -75,8 +76,8 @@ pub fn settings(instance: &Instance, out: &mut Block<'_>) {
         stat(out, name, value);
     }
     stat(out, "idle_timeout", config.idle_timeout_s);
+    stat(out, "watcher_logbuf_size", BUFFER_LEN_MAX);
     for (name, value) in [
-        ("watcher_logbuf_size", "0"),
         ("worker_logbuf_size", "0"),
         ("read_buf_mem_limit", "0"),
         ("track_sizes", "no"),

@@ -341,6 +341,9 @@ impl Shard {
         if item.death(at.now, at.generation).is_some() {
             self.count_reclaimed(&item);
         } else {
+            if let Some(witness) = pool.eviction_witness() {
+                witness.evicted(&self.listed(&key, &item, at), at.now);
+            }
             self.stats.evictions += 1;
             self.stats.evicted_unfetched += u64::from(!item.fetched);
             self.stats.evicted_nonzero += u64::from(item.deadline != Deadline::NEVER);
@@ -375,17 +378,22 @@ impl Shard {
     pub(super) fn dump(&self, at: Moment, mut visit: impl FnMut(Listed<'_>)) {
         for (key, item) in &self.items {
             if item.death(at.now, at.generation).is_none() {
-                visit(Listed {
-                    key,
-                    value_len: item.value.len(),
-                    size: self.item_size.of(key.len(), item.flags, item.value.len()),
-                    flags: item.flags,
-                    deadline: item.deadline,
-                    idle_s: at.now.ms.saturating_sub(item.accessed_ms) / 1000,
-                    is_fetched: item.fetched,
-                    cas_unique: item.cas_unique,
-                });
+                visit(self.listed(key, item, at));
             }
+        }
+    }
+
+    fn listed<'a>(&self, key: &'a [u8], item: &Item, at: Moment) -> Listed<'a> {
+        Listed {
+            key,
+            is_base64: item.marked.is_base64,
+            value_len: item.value.len(),
+            size: self.item_size.of(key.len(), item.flags, item.value.len()),
+            flags: item.flags,
+            deadline: item.deadline,
+            idle_s: at.now.ms.saturating_sub(item.accessed_ms) / 1000,
+            is_fetched: item.fetched,
+            cas_unique: item.cas_unique,
         }
     }
 

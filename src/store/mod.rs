@@ -53,6 +53,7 @@ mod stats;
 mod tests;
 mod upload;
 mod value;
+mod witness;
 
 pub use dump::Cursor;
 pub use exptime::{Deadline, Now};
@@ -65,6 +66,7 @@ pub use operation::{
 pub use stats::StoreStats;
 pub use upload::Upload;
 pub use value::Value;
+pub use witness::Witness;
 
 use ahash::RandomState;
 use flush::Flush;
@@ -222,6 +224,11 @@ impl Store {
             flush: Flush::new(),
             cas_unique: config.cas.then(AtomicU64::default),
         }
+    }
+
+    /// Has a witness told what happens from now on; the first one alone.
+    pub fn tell(&self, witness: Arc<dyn Witness>) {
+        let _ = self.pool.witness.set(witness);
     }
 
     /// A key as the operations take it.

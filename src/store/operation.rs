@@ -55,6 +55,8 @@ pub struct ItemView<'a> {
 pub struct Listed<'a> {
     /// As the client sent it.
     pub key: &'a [u8],
+    /// Whether it came as base64.
+    pub is_base64: bool,
     /// Of its value, in bytes.
     pub value_len: usize,
     /// By [`ItemSize`].

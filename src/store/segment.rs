@@ -5,10 +5,11 @@
 use super::block::{BLOCK_LEN, Piece};
 use super::budget::Budget;
 use super::lines::{Line, Lines};
+use super::witness::Witness;
 use memmap2::MmapMut;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// One piece of a log: records one behind another, written once from the front.
 #[derive(Debug)]
@@ -130,6 +131,8 @@ pub(super) struct Pool {
     /// What is left of the last block: nobody has touched it, and it is charged for when it is cut into segments.
     fresh: Mutex<Piece>,
     reserve: Mutex<Reserve>,
+    /// Is told of evictions.
+    pub(super) witness: OnceLock<Arc<dyn Witness>>,
     /// Bytes of dead items in each shard, in a line each, so that its threads do not wait for one another.
     dead: Box<[Line]>,
     /// Segments of the bodies of large values, those among them that only a reader has any more.
@@ -149,11 +152,17 @@ impl Pool {
             free_count: AtomicU64::new(0),
             fresh: Mutex::default(),
             reserve: Mutex::new(Reserve::new()),
+            witness: OnceLock::new(),
             dead: (0..shard_count).map(|_| Line::default()).collect(),
             body_count: AtomicU64::new(0),
             lent_count: AtomicU64::new(0),
             uploading_count: AtomicU64::new(0),
         }
+    }
+
+    /// Who wants to be told of an eviction.
+    pub(super) fn eviction_witness(&self) -> Option<&dyn Witness> {
+        self.witness.get().map(|witness| &**witness).filter(|witness| witness.wants_evicted())
     }
 
     pub(super) fn segment_len(&self) -> usize {

@@ -28,6 +28,7 @@ mod script;
 mod stats;
 mod systemd;
 mod transports;
+mod watch;
 
 use process::{DEADLINE, Server};
 use std::io::Write as _;

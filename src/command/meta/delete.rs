@@ -2,6 +2,7 @@
 
 use super::{Asked, answer};
 use crate::command::Context;
+use crate::command::delete::{show, watched_len};
 use crate::store::{Cas, Deadline, Deleted, Spoiling, Stored};
 use larder_protocol::Reject;
 use larder_protocol::response::MetaCode;
@@ -9,6 +10,7 @@ use larder_protocol::response::MetaCode;
 pub(super) fn delete(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Vec<u8>) {
     let Asked { key, flags, terms } = *asked;
     let expected = asked.expected(cx);
+    let len = watched_len(cx, key);
     let (is_stale, is_emptied) = (flags.has(b'I'), flags.has(b'x'));
     let deleted = if is_stale || is_emptied {
         let spoiling = Spoiling {
@@ -32,6 +34,9 @@ pub(super) fn delete(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Vec<u8>) {
     cx.instance.prefixes.record_delete(key.bytes());
     let (code, is_quiet) = match deleted {
         Deleted::Deleted => {
+            if let Some(len) = len {
+                show(cx, key, "md", len);
+            }
             // An item that is only stale is not deleted.
             if !is_stale {
                 cx.counters.delete_hits.increment();

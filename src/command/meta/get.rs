@@ -2,11 +2,11 @@
 
 use super::{Asked, answer, echo, seconds_left, write_seconds_left};
 use crate::command::Context;
-use crate::command::retrieve::{count_miss, count_touch, push_value};
+use crate::command::retrieve::{count_miss, count_touch, push_value, show};
 use crate::replies::Replies;
 use crate::store::{Deadline, Empty, Inquiry, Inspected, Marked};
-use larder_protocol::base64;
 use larder_protocol::response::{MetaCode, write_meta_number, write_meta_value_len};
+use larder_protocol::{Streams, base64};
 use std::io::Write;
 
 /// What a reply takes beside a value, a key and an opaque, in bytes, at most.
@@ -21,14 +21,16 @@ pub(super) fn get(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Replies) {
         is_base64: asked.is_base64(),
     });
     let inquiry = Inquiry { touch, vivify, is_secret: flags.has(b'u') };
-    let found = cx
-        .instance
-        .store
-        .inspect(key, &inquiry, cx.now, |inspected| ((), reply(cx, asked, inspected, touch, out)));
+    let found = cx.instance.store.inspect(key, &inquiry, cx.now, |inspected| {
+        (inspected.item.value.len(), reply(cx, asked, inspected, touch, out))
+    });
+    if cx.watched.has(Streams::FETCHERS) {
+        show(cx, key, found);
+    }
     cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
     match found {
-        Ok(()) if touch.is_some() => count_touch(cx, true),
-        Ok(()) => {
+        Ok(_) if touch.is_some() => count_touch(cx, true),
+        Ok(_) => {
             cx.counters.cmd_get.increment();
             cx.counters.get_hits.increment();
         }

@@ -51,7 +51,7 @@ pub fn store(cx: &Context<'_>, asked: &Asked<'_>, value: &[u8], out: &mut Vec<u8
         }
         _ => cx.instance.store.store(&write, cx.now),
     };
-    storage::counted(cx, &write, stored);
+    storage::counted(cx, &write, value.len(), stored);
     reply(asked, stored, value.len(), cas_unique, out);
 }
 
@@ -97,10 +97,10 @@ pub fn finish(
 
 /// An item that is too large: nothing is stored.
 pub(in crate::command) fn too_large(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Vec<u8>) {
-    cx.counters.store_too_large.increment();
-    cx.instance.prefixes.record_set(asked.key.bytes());
+    let write = asked.write(cx, &[], None);
+    storage::count_too_large(cx, &write);
     // As with `set`: nobody is to read a value its owner gave up.
-    if asked.write(cx, &[], None).mode == StoreMode::Set {
+    if write.mode == StoreMode::Set {
         cx.instance.store.remove(asked.key);
     }
     out.extend_from_slice(Reject::TooLarge.line());

@@ -14,7 +14,13 @@ fn instance() -> Instance {
 /// Sends `input` in pieces that end where `cuts` say; all replies, and whether it closed.
 fn talk(instance: &Instance, input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
     let now = instance.clock.now();
-    let cx = Context { instance, counters: &instance.counters[0], now };
+    let cx = Context {
+        instance,
+        counters: &instance.counters[0],
+        now,
+        watched: Streams::default(),
+        cfd: 0,
+    };
     let mut session = Session::new(instance.config.protocol);
     let (mut replies, mut out) = (Vec::new(), Replies::default());
     let mut send = |out: &mut Replies| {
@@ -40,7 +46,7 @@ fn talk(instance: &Instance, input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
                 len_min = wanted;
             }
             Next::Flush | Next::Yield => len_min = 0,
-            Next::Quit | Next::Close => {
+            Next::Quit | Next::Close | Next::Watch(_) => {
                 send(&mut out);
                 return (replies, true);
             }

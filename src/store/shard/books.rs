@@ -19,11 +19,15 @@ pub(super) struct Extent {
 impl Shard {
     /// What the item at the front of `bytes` takes.
     pub(super) fn extent(&self, layout: Layout, bytes: &[u8]) -> Extent {
-        let body = layout.body(bytes);
-        let body_len = body.map_or(0, |number| self.bodies.get(number).len());
-        let value_len = body_len + layout.len() - layout.front_len();
+        let value_len = self.value_len(layout, bytes);
         let size = self.item_size.of(layout.key(bytes).len(), layout.flags(bytes), value_len);
-        Extent { len: layout.len(), size, body }
+        Extent { len: layout.len(), size, body: layout.body(bytes) }
+    }
+
+    /// Of the item at the front of `bytes`.
+    pub(super) fn value_len(&self, layout: Layout, bytes: &[u8]) -> usize {
+        let body_len = layout.body(bytes).map_or(0, |number| self.bodies.get(number).len());
+        body_len + layout.len() - layout.front_len()
     }
 
     /// The bytes of a record in its segment, and those in the next one.

@@ -1,7 +1,7 @@
 //! What a shard holds, listed.
 
 use super::super::Moment;
-use super::super::item;
+use super::super::item::{self, Layout, Tags};
 use super::super::operation::Listed;
 use super::Shard;
 
@@ -19,34 +19,32 @@ impl Shard {
         let mut position = from;
         for _ in 0..STEP_COUNT {
             position = self.index.walk(position, |location| {
-                if let Some(listed) = self.listed(location, at) {
-                    visit(listed);
+                let place = self.place(location);
+                let bytes = self.bytes(place);
+                let layout = self.format.parse(bytes);
+                let is_flushed = self.segment(place.segment).generation < at.generation;
+                if !is_flushed && !layout.deadline(bytes).is_due(at.now) {
+                    visit(self.listed(layout, bytes, at));
                 }
             })?;
         }
         Some(position)
     }
 
-    /// An item, where it lives.
-    fn listed(&self, location: u64, at: Moment) -> Option<Listed<'_>> {
-        let place = self.place(location);
-        let bytes = self.bytes(place);
-        let layout = self.format.parse(bytes);
-        let deadline = layout.deadline(bytes);
-        if self.segment(place.segment).generation < at.generation || deadline.is_due(at.now) {
-            return None;
-        }
+    /// An item that may be cut where its segment ends.
+    pub(super) fn listed<'a>(&self, layout: Layout, bytes: &'a [u8], at: Moment) -> Listed<'a> {
         let (key, flags) = (layout.key(bytes), layout.flags(bytes));
-        let value_len = self.value(place, layout).len();
-        Some(Listed {
+        let value_len = self.value_len(layout, bytes);
+        Listed {
             key,
+            is_base64: layout.tags().has(Tags::BASE64),
             value_len,
             size: self.item_size.of(key.len(), flags, value_len),
             flags,
-            deadline,
+            deadline: layout.deadline(bytes),
             idle_s: item::idle_s(bytes, at.now.ms),
             is_fetched: layout.is_fetched(),
             cas_unique: self.format.cas_unique(bytes),
-        })
+        }
     }
 }

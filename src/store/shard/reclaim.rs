@@ -438,6 +438,9 @@ impl Shard {
         if remember {
             self.ghost.insert(hash);
         }
+        if let Some(witness) = pool.eviction_witness() {
+            witness.evicted(&self.listed(layout, item, at), at.now);
+        }
         self.index.remove(hash, slot);
         self.bury(place, self.extent(layout, item), pool);
         self.stats.evictions += 1;
