@@ -51,9 +51,9 @@ async function commands(client) {
   await checks.within(5000, async () => (await client.get('brief')) === undefined, 'it expires')
   const [version] = await client.version()
   checks.equal(version.version, '1.6.45', 'version')
-  const [stats] = await client.stats()
-  checks.equal(stats.version, '1.6.45', 'stats')
-  checks.equal(stats.curr_items > 0, true, 'its items are counted')
+  const stats = await client.stats()
+  checks.equal(stats[0].version, '1.6.45', 'stats')
+  checks.equal(stats.some((one) => one.curr_items > 0), true, 'items are counted')
   const [settings] = await client.settings()
   checks.equal(settings.maxbytes, 67108864, 'stats settings')
 }

@@ -57,7 +57,9 @@ function commands(Memcached $client): void
     equal($client->get('missing'), false, 'get of a missing key');
     equal($client->getResultCode(), Memcached::RES_NOTFOUND, 'and why');
     equal($client->add('key', 'other'), false, 'add of a key that exists');
-    equal($client->getResultCode(), Memcached::RES_NOTSTORED, 'and why');
+    $isBinary = (bool) $client->getOption(Memcached::OPT_BINARY_PROTOCOL);
+    $why = $isBinary ? Memcached::RES_DATA_EXISTS : Memcached::RES_NOTSTORED;
+    equal($client->getResultCode(), $why, 'and why');
     equal($client->add('added', 'new'), true, 'add of a key that does not');
     equal($client->replace('missing', 'x'), false, 'replace of a missing key');
     equal($client->replace('added', 'newer'), true, 'replace');
@@ -140,14 +142,17 @@ function locks(array $addresses, bool $binary, string $id): int
 
 [, $first, $second, $third, $socket] = $argv;
 $name = 'php-memcached ' . phpversion('memcached');
-echo "CLIENT | $name | PHP | text | every command, values of every type, three servers, a Unix socket, sessions\n";
-foreach ([[$first], [$first, $second, $third], [$socket]] as $addresses) {
-    $client = connect($addresses, false);
-    $client->flush();
-    commands($client);
-    values($client);
-    $client->quit();
+foreach (['text' => false, 'binary' => true] as $protocol => $binary) {
+    echo "CLIENT | $name | PHP | $protocol | "
+        . "every command, values of every type, three servers, a Unix socket, sessions\n";
+    foreach ([[$first], [$first, $second, $third], [$socket]] as $addresses) {
+        $client = connect($addresses, $binary);
+        $client->flush();
+        commands($client);
+        values($client);
+        $client->quit();
+    }
+    sessions([$first], $binary);
+    sessions([$first, $second, $third], $binary);
 }
-sessions([$first], false);
-sessions([$first, $second, $third], false);
 echo basename(__FILE__) . ": $count checks passed\n";

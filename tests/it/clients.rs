@@ -1,9 +1,9 @@
 //! Real clients, each a program under `tests/clients/` that starts its own servers and checks itself.
 //!
-//! `LARDER_TEST_PYTHON` names a Python that has `tests/clients/requirements.txt` installed, and
-//! `LARDER_TEST_PYTHON_OLD` one that has the old python-memcached; `tests/run` makes both, and a folder of
-//! npm packages, `NODE_PATH`. It also names a directory,
-//! `LARDER_TEST_CLIENTS`, where each test leaves rows of the README's table of clients.
+//! What they need is made by `tests/run`, which says in the environment where it is: `LARDER_TEST_PYTHON` is a Python that
+//! has `tests/clients/requirements.txt` installed, `LARDER_TEST_PYTHON_OLD` one that has the old python-memcached,
+//! `NODE_PATH` a folder of npm packages, `LARDER_TEST_MEMCACHE_CRATE` a program. In `LARDER_TEST_CLIENTS` each test leaves
+//! rows of the README's table of clients.
 
 use crate::process::Server;
 use crate::{LARDER, larder, skipped};
@@ -39,13 +39,17 @@ fn check_in(interpreter: &str, program: &str) {
     if !is_installed(interpreter) {
         return skipped(&format!("{program} needs {interpreter}"));
     }
+    with_servers(Command::new(interpreter).arg(path_of(program)), program);
+}
+
+#[track_caller]
+fn with_servers(command: &mut Command, program: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("socket");
     let servers: [Server; 3] = std::array::from_fn(|_| larder(&[]));
     let _local = Server::start_at(Path::new(LARDER), &socket, &[]);
-    let mut command = Command::new(interpreter);
-    command.arg(path_of(program)).args(servers.each_ref().map(|one| one.address().to_string()));
-    run(command.arg(socket), program);
+    command.args(servers.each_ref().map(|one| one.address().to_string())).arg(socket);
+    run(command, program);
 }
 
 fn path_of(program: &str) -> PathBuf {
@@ -132,12 +136,38 @@ fn php_memcached() {
     check_in("php", "memcached_client.php");
 }
 
+/// In Node.js, which finds its packages by itself.
+#[track_caller]
+fn check_in_node(program: &str) {
+    if std::env::var_os("NODE_PATH").is_none() {
+        return skipped(&format!("{program} needs NODE_PATH, which tests/run sets"));
+    }
+    check_in("node", program);
+}
+
 #[test]
 fn npm_memcached() {
-    if std::env::var_os("NODE_PATH").is_none() {
-        return skipped("memcached_client.js needs NODE_PATH, which tests/run sets");
-    }
-    check_in("node", "memcached_client.js");
+    check_in_node("memcached_client.js");
+}
+
+#[test]
+fn npm_memjs() {
+    check_in_node("memjs_client.js");
+}
+
+#[test]
+fn dalli() {
+    check_in("ruby", "dalli_client.rb");
+}
+
+#[test]
+fn memcache_crate() {
+    let Some(program) = std::env::var_os("LARDER_TEST_MEMCACHE_CRATE") else {
+        return skipped(
+            "the memcache crate needs LARDER_TEST_MEMCACHE_CRATE, which tests/run sets",
+        );
+    };
+    with_servers(&mut Command::new(program), "memcache_crate");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! INVARIANT: dropping a [`Server`] ends the process it started, and no other.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -63,8 +64,8 @@ impl Server {
         server
     }
 
-    /// Starts `program` with `args` on a Unix socket and returns once it listens there: what its address is then, is
-    /// not said.
+    /// Starts `program` with `args` on a Unix socket and returns once it answers there, which it does not do before it
+    /// catches signals. What its address is then, is not said.
     pub(crate) fn start_at(program: &Path, socket: &Path, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory for the server");
         let stderr = File::create(directory.path().join("stderr")).expect("a file for stderr");
@@ -76,8 +77,14 @@ impl Server {
         let mut server =
             Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), directory };
         let deadline = Instant::now() + DEADLINE;
-        // A socket that is there already refuses.
-        while UnixStream::connect(socket).is_err() {
+        let answers = || {
+            // A socket that is there already refuses.
+            let mut stream = UnixStream::connect(socket).ok()?;
+            stream.set_read_timeout(Some(DEADLINE)).ok()?;
+            stream.write_all(b"version\r\n").ok()?;
+            stream.read_exact(&mut [0; 8]).ok()
+        };
+        while answers().is_none() {
             if let Some(status) = server.child.try_wait().expect("the state of our own child") {
                 panic!("{command:?} ended at once, {status}: {}", server.stderr());
             }
