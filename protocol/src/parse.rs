@@ -306,7 +306,7 @@ fn block<'a>(line: StoreLine<'a>, input: &'a [u8], limits: Limits) -> Parsed<'a>
         Some(Some(value)) => {
             request(Request::Store { verb, key, flags, exptime, value, noreply }, consumed)
         }
-        Some(None) => refuse_unless(noreply, Reject::BadDataChunk, consumed),
+        Some(None) => request(Request::StoreBadBlock { key, noreply }, consumed),
     }
 }
 
@@ -320,7 +320,8 @@ fn without_block<'a>(verb: &[u8], words: &Words<'a>, line_len: usize) -> Parsed<
         b"touch" => touch(words),
         b"flush_all" => Ok(Request::FlushAll {
             delay: match words.at(1) {
-                b"" | b"noreply" => Some(0),
+                b"" => Some(0),
+                b"noreply" if words.count() == 2 => Some(0),
                 word => strict_i32(word),
             },
             noreply,

@@ -35,6 +35,13 @@ pub enum Request<'a, K = &'a [u8]> {
         /// Answer nothing.
         noreply: bool,
     },
+    /// A store whose data block does not end where its length said.
+    StoreBadBlock {
+        /// 1 to 250 bytes.
+        key: K,
+        /// Answer nothing.
+        noreply: bool,
+    },
     /// `delete key`.
     Delete {
         /// 1 to 250 bytes.
@@ -87,6 +94,8 @@ pub enum Request<'a, K = &'a [u8]> {
         /// What it should have done.
         flags: MetaFlags<'a>,
     },
+    /// A `ms` whose data block does not end where its length said.
+    MetaSetBadBlock,
     /// `mn`, whose answer shows that all before it is done.
     MetaNoop,
     /// `flush_all [delay]`. The delay is checked only when the command is allowed at all, so a bad one
@@ -130,6 +139,7 @@ impl<'a, K> Request<'a, K> {
         match self {
             Self::Store { key, .. }
             | Self::StoreTooLarge { key, .. }
+            | Self::StoreBadBlock { key, .. }
             | Self::Delete { key, .. }
             | Self::Arithmetic { key, .. }
             | Self::Touch { key, .. }
@@ -137,6 +147,7 @@ impl<'a, K> Request<'a, K> {
             | Self::MetaSet { key, .. }
             | Self::MetaSetTooLarge { key, .. } => Some(*key),
             Self::Retrieve(_)
+            | Self::MetaSetBadBlock
             | Self::MetaNoop
             | Self::FlushAll { .. }
             | Self::Version
@@ -158,6 +169,9 @@ impl<'a, K> Request<'a, K> {
             Self::StoreTooLarge { verb, key, noreply } => {
                 Request::StoreTooLarge { verb, key: form(key), noreply }
             }
+            Self::StoreBadBlock { key, noreply } => {
+                Request::StoreBadBlock { key: form(key), noreply }
+            }
             Self::Delete { key, noreply } => Request::Delete { key: form(key), noreply },
             Self::Arithmetic { verb, key, delta, noreply } => {
                 Request::Arithmetic { verb, key: form(key), delta, noreply }
@@ -172,6 +186,7 @@ impl<'a, K> Request<'a, K> {
             Self::MetaSetTooLarge { key, flags } => {
                 Request::MetaSetTooLarge { key: form(key), flags }
             }
+            Self::MetaSetBadBlock => Request::MetaSetBadBlock,
             Self::MetaNoop => Request::MetaNoop,
             Self::FlushAll { delay, noreply } => Request::FlushAll { delay, noreply },
             Self::Version => Request::Version,

@@ -78,6 +78,9 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, replies: &mu
             };
             answer(noreply, Ok(reply), out);
         }
+        Request::StoreBadBlock { key, noreply } => {
+            answer(noreply, Err(storage::bad_block(cx, Some(key))), out);
+        }
         Request::Touch { key, exptime, noreply } => {
             let is_there = retrieve::touch(cx, key, exptime);
             answer(noreply, Ok(if is_there { Reply::Touched } else { Reply::NotFound }), out);
@@ -91,6 +94,9 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, replies: &mu
         }
         Request::MetaSetTooLarge { key, flags } => {
             meta::with_key(cx, key, flags, |asked| meta::set::too_large(cx, asked, out));
+        }
+        Request::MetaSetBadBlock => {
+            answer(false, Err(storage::bad_block(cx, None)), out);
         }
         Request::MetaNoop => out.extend_from_slice(META_NOOP),
         Request::FlushAll { delay, noreply } => {

@@ -124,6 +124,15 @@ pub fn line(stored: Stored) -> Line {
     }
 }
 
+/// Counts a command of which only the block was wrong, as memcached does: it was tried. So was its key, but of a `ms`.
+pub fn bad_block(cx: &Context<'_>, key: Option<Key<'_>>) -> Reject {
+    if let Some(key) = key {
+        cx.instance.prefixes.record_set(key.bytes());
+    }
+    cx.counters.cmd_set.increment();
+    Reject::BadDataChunk
+}
+
 /// A refused set removes what it was to replace, so that nobody reads a value its owner gave up; the
 /// other verbs leave it.
 pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: Key<'_>) {

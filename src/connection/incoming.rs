@@ -8,9 +8,7 @@ use crate::command::storage::{self, Terms};
 use crate::command::{self, Context};
 use crate::store::{Cas, Key, Now, Store, Upload};
 use larder_protocol::binary::{self, Origin, Update};
-use larder_protocol::{
-    BLOCK_END, Limits, MetaFlags, MetaStoreLine, Parsed, Reject, StoreLine, StoreVerb,
-};
+use larder_protocol::{BLOCK_END, Limits, MetaFlags, MetaStoreLine, Parsed, StoreLine, StoreVerb};
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::task::{self, Poll, ready};
 use tokio::net::TcpStream;
@@ -102,12 +100,13 @@ impl Line {
         }
     }
 
-    /// Whether the client wants to hear of no mistake either.
-    fn noreply(&self) -> bool {
-        match self {
-            Self::Classic { noreply, .. } => *noreply,
-            Self::Meta { .. } | Self::Frame { .. } => false,
-        }
+    /// Answers that the block is wrong, as only that of a line can be.
+    fn refuse(&self, cx: &Context<'_>, key: Key<'_>, out: &mut Vec<u8>) {
+        let (key, noreply) = match self {
+            Self::Classic { noreply, .. } => (Some(key), *noreply),
+            Self::Meta { .. } | Self::Frame { .. } => (None, false),
+        };
+        command::answer(noreply, Err(storage::bad_block(cx, key)), out);
     }
 }
 
@@ -269,7 +268,7 @@ impl Incoming {
         let key = cx.instance.store.key(&key);
         match tail.strip_suffix(end) {
             Some(rest) => line.finish(cx, key, upload, rest, value_len, out),
-            None => command::answer(line.noreply(), Err(Reject::BadDataChunk), out),
+            None => line.refuse(cx, key, out),
         }
     }
 

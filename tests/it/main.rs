@@ -14,6 +14,7 @@ mod clients;
 mod connections;
 mod cpus;
 mod crowd;
+mod differential;
 mod drain;
 mod dumps;
 mod fairness;

@@ -60,6 +60,6 @@ pub(super) fn set<'a>(
     };
     match block.strip_suffix(BLOCK_END) {
         Some(value) => request(Request::MetaSet { key, flags, value }, consumed),
-        None => refuse(Reject::BadDataChunk, consumed),
+        None => request(Request::MetaSetBadBlock, consumed),
     }
 }

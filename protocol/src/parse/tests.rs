@@ -221,10 +221,13 @@ fn a_store_of_unknown_length_closes() {
 
 #[test]
 fn the_block_must_end_where_its_length_said() {
-    let bad = Some(Reject::BadDataChunk);
-    assert_eq!(refused(b"set k 0 0 2\r\nxyz\r\n"), (bad, 17, Then::Continue));
-    assert_eq!(refused(b"set k 0 0 2\r\nxy\n\n"), (bad, 17, Then::Continue));
-    assert_eq!(refused(b"set k 0 0 2 noreply\r\nxyz\r\n"), (None, 25, Then::Continue));
+    let bad = |noreply, consumed| {
+        let request = Request::StoreBadBlock { key: &b"k"[..], noreply };
+        Parsed::Request { request, consumed }
+    };
+    assert_eq!(parse(b"set k 0 0 2\r\nxyz\r\n", LIMITS), bad(false, 17));
+    assert_eq!(parse(b"set k 0 0 2\r\nxy\n\n", LIMITS), bad(false, 17));
+    assert_eq!(parse(b"set k 0 0 2 noreply\r\nxyz\r\n", LIMITS), bad(true, 25));
 }
 
 #[test]
@@ -402,10 +405,10 @@ proptest! {
             | Parsed::NeedMore { .. }
             | Parsed::NeedBlock(_)
             | Parsed::NeedMetaBlock(_) => return Ok(()),
-            Parsed::Refused { consumed, reply, .. } if reply != Some(Reject::BadDataChunk) => {
+            Parsed::Refused { consumed, .. } => {
                 consumed.min(memchr(b'\n', &input).expect("a line") + 1)
             }
-            Parsed::Request { consumed, .. } | Parsed::Refused { consumed, .. } => consumed,
+            Parsed::Request { consumed, .. } => consumed,
         };
         for cut in 0..consumed {
             match parse(&input[..cut], LIMITS) {

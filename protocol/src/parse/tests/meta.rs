@@ -208,7 +208,11 @@ fn a_set_and_its_block() {
     assert!(matches!(request, Request::MetaSet { key: b"k", value: b"xy", .. }), "{request:?}");
     assert!(matches!(whole("ms k 0\r\n\r\n"), Request::MetaSet { value: b"", .. }));
     // Never silent, whatever the flags say.
-    assert_eq!(reject("ms k 2 q\r\nxyz\n"), Reject::BadDataChunk);
+    let bad_block = Request::MetaSetBadBlock;
+    assert_eq!(
+        parse(b"ms k 2 q\r\nxyz\n", LIMITS),
+        Parsed::Request { request: bad_block, consumed: 14 }
+    );
     let Parsed::NeedMetaBlock(line) = parse(b"ms Zm9v 2 b\r\nx", LIMITS) else {
         panic!("it is cut")
     };
