@@ -2,9 +2,10 @@
 //! another. Requests are logged meanwhile, since memcached has read past keys when it did that (CVE-2013-0179,
 //! CVE-2013-7290, CVE-2013-7291).
 
-use super::{GET, NOOP, Response, SET, connection_count, frame, raw, set, terms};
+use super::{APPEND, GET, NOOP, QUIT, Response, SET, connection_count, frame, raw, set, terms};
 use crate::client::Client;
 use crate::{larder, wait_until};
+use std::io::Read as _;
 
 /// CVE-2016-8704, CVE-2016-8705, CVE-2016-8706, CVE-2017-9951, CVE-2020-10931.
 #[test]
@@ -15,8 +16,9 @@ fn a_body_shorter_than_its_parts_ends_the_connection() {
             [(1, 0, 0), (250, 8, 257), (u16::MAX, 0, 1), (0, 0xff, 0xfe), (250, 20, 8), (5, 4, 8)]
         {
             let mut client = Client::connect(&server);
-            // More than enough, so that nothing is waited for.
-            client.send(raw(opcode, key_len, extras_len, body_len, &[b'x'; 300]));
+            // Nothing is waited for, and nobody reads on where the body seems to end.
+            let behind = frame(NOOP, b"", b"", b"").repeat(12);
+            client.send(raw(opcode, key_len, extras_len, body_len, &behind));
             let Response { opcode: answered, status, value, .. } = client.response();
             assert_eq!((answered, status, &value[..]), (opcode, 0x81, &b"Unknown command"[..]));
             client.assert_closed();
@@ -98,29 +100,30 @@ fn a_length_that_is_only_declared_costs_nothing() {
     const COUNT: u64 = 60;
     let server = larder(&["-m", "2048", "-I", "1g", "-vv"]);
     let mut other = Client::connect(&server);
-    let before = other.stat("bytes_read");
-    let head = raw(SET, 1, 8, 1_000_000_000, b"12345678kvalue");
-    let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::connect(&server)).collect();
-    for client in &mut clients {
-        client.send(&head);
-    }
-    let came_len = before + COUNT * head.len() as u64;
-    wait_until("all of it is read", || other.stat("bytes_read") >= came_len);
-    wait_until("what came is counted", || {
-        other.stat("read_buf_bytes") >= COUNT * head.len() as u64
-    });
     let held_len = |other: &mut Client| other.stat("read_buf_bytes");
-    assert!(held_len(&mut other) <= COUNT * 1024);
-    // Half a megabyte each goes where it will be stored, and is given back.
-    for client in &mut clients {
-        client.send(vec![b'v'; 500_000]);
+    // Some of the former are received where they would stay; the latter are too long for that.
+    for len in [20_000_000, 1_000_000_000] {
+        let before = other.stat("bytes_read");
+        let head = raw(SET, 1, 8, len, b"12345678kvalue");
+        let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::connect(&server)).collect();
+        for client in &mut clients {
+            client.send(&head);
+        }
+        let came_len = before + COUNT * head.len() as u64;
+        wait_until("all of it is read", || other.stat("bytes_read") >= came_len);
+        let counted = COUNT * head.len() as u64;
+        wait_until("what came is counted", || held_len(&mut other) >= counted);
+        assert!(held_len(&mut other) <= COUNT * 1024);
+        for client in &mut clients {
+            client.send(vec![b'v'; 500_000]);
+        }
+        wait_until("it is read", || held_len(&mut other) >= COUNT * 500_000);
+        assert!(held_len(&mut other) <= COUNT * 2_100_000);
+        drop(clients);
+        wait_until("nothing is held any more", || held_len(&mut other) == 0);
+        let store = other.stat_lines(" store");
+        assert!(store.contains(&("large_bytes".to_owned(), "0".to_owned())), "{store:?}");
     }
-    wait_until("it is read", || held_len(&mut other) >= COUNT * 500_000);
-    assert!(held_len(&mut other) <= COUNT * 2_100_000);
-    drop(clients);
-    wait_until("nothing is held any more", || held_len(&mut other) == 0);
-    let store = other.stat_lines(" store");
-    assert!(store.contains(&("large_bytes".to_owned(), "0".to_owned())), "{store:?}");
 }
 
 /// What is too large is answered at once, before its body has come, and the body skipped as it comes.
@@ -137,6 +140,36 @@ fn what_is_too_large_is_answered_first_and_skipped() {
         client.assert_in_step();
     }
     assert_eq!(Client::connect(&server).stat("store_too_large"), 3);
+}
+
+/// What is joined to a value is not received where it will stay, but into memory of the connections. Where that is short,
+/// a connection is closed; a line of text would be no response.
+#[test]
+fn without_memory_for_its_request_a_client_hears_nothing() {
+    const COUNT: usize = 6;
+    let server = larder(&["-o", "connection_memory=4m"]);
+    let mut other = Client::connect(&server);
+    let append = frame(APPEND, b"", b"none", &[b'v'; 1000].repeat(1000));
+    let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::connect(&server)).collect();
+    for client in &mut clients {
+        // It may be closed amid any of this.
+        let _ = client.try_send(&append[..800_000]);
+    }
+    wait_until("some are closed", || other.stat("read_buf_oom") > 0);
+    let mut silent_count = 0;
+    for mut client in clients {
+        let _ = client.try_send(&append[800_000..]);
+        let _ = client.try_send(frame(QUIT, b"", b"", b""));
+        let mut heard = Vec::new();
+        let _ = client.stream().read_to_end(&mut heard);
+        let expected = [raw(APPEND, 0, 0, 11, b"Not stored."), frame(QUIT, b"", b"", b"")];
+        let mut expected = expected.map(|response| [&[0x81], &response[1..]].concat());
+        expected[0][7] = 5;
+        assert!(heard.is_empty() || heard == expected.concat(), "{}", heard.escape_ascii());
+        silent_count += u64::from(heard.is_empty());
+    }
+    assert_eq!(other.stat("read_buf_oom"), silent_count);
+    assert!(silent_count < COUNT as u64);
 }
 
 /// CVE-2018-1000127, and memcached's commit e3b7d33ce: more readers of one item than a counter of 16 bits counts.
