@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// How far a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +53,8 @@ pub struct Instance {
     pub counters: Box<[Counters]>,
     /// The sockets that listen, and their addresses.
     pub listeners: Vec<(RawFd, Address)>,
+    /// The memory limit was set.
+    pub limit_set: Notify,
     /// Whether connections are accepted; written by the acceptor.
     pub accepting: AtomicBool,
     /// Whether the server is to go on.
@@ -99,6 +101,7 @@ impl Instance {
             log,
             counters: (0..=config.threads).map(|_| Counters::default()).collect(),
             listeners,
+            limit_set: Notify::new(),
             accepting: AtomicBool::new(true),
             phase: watch::Sender::new(Phase::Serving),
             is_draining: AtomicBool::new(false),
@@ -130,6 +133,12 @@ impl Instance {
         *self.reset.lock() = (Totals::sum(&self.counters), store);
         self.prefixes.clear();
         self.watchers.reset_counts();
+    }
+
+    /// Sets the memory limit, in bytes. What is above it is given up soon.
+    pub fn set_limit(&self, bytes: u64) {
+        self.store.set_limit(bytes);
+        self.limit_set.notify_one();
     }
 
     /// Asks for an end: what is on its way is still answered.

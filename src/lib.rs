@@ -7,7 +7,8 @@
 //!
 //! Around it: [`config`] (flags and file), [`process`] (what a daemon does to itself), [`systemd`] (what
 //! a service manager says and hears), [`replies`] (what is to be sent), [`instance`] (what threads share), [`stats`],
-//! [`prefixes`], [`clients`], [`address`] and [`watch`] (what operators see), [`log`], [`panics`], [`clock`].
+//! [`prefixes`], [`clients`], [`address`] and [`watch`] (what operators see), [`crawler`] (who looks for dead items),
+//! [`log`], [`panics`], [`clock`].
 //!
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
 //! The store and the protocol know neither sockets nor clocks nor each other.

@@ -11,6 +11,7 @@ pub use listener::{Bound, bind, bind_unix};
 
 use crate::config::VERSION;
 use crate::instance::{Instance, Phase};
+use crate::store::Shrunk;
 use crate::systemd::Manager;
 use accept::{Acceptor, EXTRA_FDS, Worker};
 use listener::Listener;
@@ -88,7 +89,14 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
                 tokio::select! {
                     () = tokio::time::sleep(MAINTENANCE_PAUSE) => {}
                     () = instance.crawler.asked() => {}
+                    () = instance.limit_set.notified() => {}
                     _ = is_over() => break,
+                }
+                // A little at a time: others wait for the same locks.
+                while instance.store.shrink(instance.clock.now()) == Shrunk::Unfinished
+                    && *instance.phase.borrow() != Phase::Over
+                {
+                    std::thread::yield_now();
                 }
                 let is_asked = instance.crawler.is_running();
                 if instance.crawler.is_enabled() {

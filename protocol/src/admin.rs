@@ -4,13 +4,22 @@
 
 use crate::Reject;
 use crate::dump::ItemsForm;
-use crate::token::{Words, strict_u32};
+use crate::token::{Words, strict_i32, strict_u32, strict_u64};
 use crate::watch::Streams;
 
 /// Classes of items are numbered below this.
 const CLASS_COUNT: u32 = 64;
 /// The longest rest of the crawler, in microseconds.
 const CRAWLER_SLEEP_MAX_US: u32 = 1_000_000;
+
+/// What `cache_memlimit` takes, in MB.
+const MEMLIMIT_MIN_MB: u64 = 8;
+const MEMLIMIT_MAX_MB: u64 = 1_000_000_000;
+/// What `slabs automove window` takes.
+const AUTOMOVE_WINDOW_MIN: u32 = 3;
+const AUTOMOVE_WINDOW_MAX: u32 = 1800;
+/// Hot and warm items together, in percent.
+const LRU_SHARE_MAX: u64 = 80;
 
 /// A command of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +28,14 @@ pub enum Admin {
     LruCrawler(LruCrawler),
     /// `watch`; `None` where a word names nothing to be watched.
     Watch(Option<Streams>),
+    /// `cache_memlimit`, in MB.
+    CacheMemlimit(u64),
+    /// What tunes memcached's slabs, LRU or flash: checked, and nothing more.
+    WithoutEffect,
+    /// `slabs reassign`.
+    SlabsReassign,
+    /// `refresh_certs`.
+    RefreshCerts,
 }
 
 /// What `lru_crawler` is asked for.
@@ -110,6 +127,20 @@ pub enum AdminReject {
     TooManyWatchers,
     /// No memory for what is to be shown.
     WatcherFailed,
+    /// `cache_memlimit` of less than 8 MB.
+    MemlimitTooSmall,
+    /// `cache_memlimit` of bytes, it seems.
+    MemlimitNotMegabytes,
+    /// `slabs automove window` of other than 3 to 1800.
+    AutomoveWindow,
+    /// `lru tune` with too much for hot and warm items.
+    LruPercentages,
+    /// `lru tune` with an age that is nothing.
+    LruFactors,
+    /// `slabs reassign` where there are no slabs.
+    SlabReassignDisabled,
+    /// `refresh_certs` without TLS.
+    NoTls,
     /// `stats cachedump` is switched off.
     CachedumpNotAllowed,
     /// `stats cachedump` with words missing.
@@ -131,6 +162,15 @@ impl AdminReject {
             Self::CrawlerSleepTooLong => b"CLIENT_ERROR sleep must be one second or less\r\n",
             Self::MetadumpNotAllowed => b"ERROR metadump not allowed\r\n",
             Self::KeyDumpNotAllowed => b"ERROR key dump not allowed\r\n",
+            Self::MemlimitTooSmall => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n",
+            Self::MemlimitNotMegabytes => {
+                b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
+            }
+            Self::AutomoveWindow => b"CLIENT_ERROR automove window too low or too high\r\n",
+            Self::LruPercentages => b"ERROR hot and warm pcts must not exceed 80\r\n",
+            Self::LruFactors => b"ERROR hot/warm age factors must be greater than 0\r\n",
+            Self::SlabReassignDisabled => b"CLIENT_ERROR slab reassignment disabled\r\n",
+            Self::NoTls => b"Error TLS not enabled\r\n",
             Self::WatchNotAllowed => b"CLIENT_ERROR watch commands not allowed\r\n",
             Self::TooManyWatchers => b"WATCHER_TOO_MANY log watcher limit reached\r\n",
             Self::WatcherFailed => b"WATCHER_FAILED failed to add log watcher\r\n",
@@ -158,6 +198,85 @@ pub(crate) fn lru_crawler(words: &Words<'_>) -> Result<Admin, Reject> {
         _ => return Err(Reject::UnknownCommand),
     };
     Ok(Admin::LruCrawler(crawler))
+}
+
+/// `cache_memlimit MB`.
+pub(crate) fn cache_memlimit(words: &Words<'_>) -> Result<Admin, Reject> {
+    match strict_u64(words.at(1)) {
+        None => Err(Reject::UnknownCommand),
+        Some(..MEMLIMIT_MIN_MB) => Err(Reject::Admin(AdminReject::MemlimitTooSmall)),
+        Some(mb @ MEMLIMIT_MIN_MB..=MEMLIMIT_MAX_MB) => Ok(Admin::CacheMemlimit(mb)),
+        Some(_) => Err(Reject::Admin(AdminReject::MemlimitNotMegabytes)),
+    }
+}
+
+/// `slabs reassign|automove`.
+pub(crate) fn slabs(words: &Words<'_>) -> Result<Admin, Reject> {
+    let count = words.count() - usize::from(words.noreply());
+    match (words.at(1), count) {
+        (b"reassign", 4) => Ok(Admin::SlabsReassign),
+        (b"automove", 3) => match strict_u32(words.at(2)) {
+            Some(0..=2) => Ok(Admin::WithoutEffect),
+            Some(_) => Err(Reject::UnknownCommand),
+            None if matches!(words.at(2), b"ratio" | b"freeratio" | b"window") => {
+                Err(Reject::UnknownCommand)
+            }
+            None => Err(Reject::BadLine),
+        },
+        (b"automove", 4) => match (words.at(2), decimal(words.at(3))) {
+            (b"ratio" | b"freeratio", Some(_)) => Ok(Admin::WithoutEffect),
+            (b"window", Some(_)) => match strict_u32(words.at(3)) {
+                Some(AUTOMOVE_WINDOW_MIN..=AUTOMOVE_WINDOW_MAX) => Ok(Admin::WithoutEffect),
+                Some(_) | None => Err(Reject::Admin(AdminReject::AutomoveWindow)),
+            },
+            _ => Err(Reject::UnknownCommand),
+        },
+        _ => Err(Reject::UnknownCommand),
+    }
+}
+
+/// `lru tune|mode|temp_ttl`.
+pub(crate) fn lru(words: &Words<'_>) -> Result<Admin, Reject> {
+    let is_valid = match (words.at(1), words.at(2)) {
+        (b"tune", _) => return lru_tune(words),
+        (b"mode", mode) => matches!(mode, b"flat" | b"segmented"),
+        (b"temp_ttl", seconds) => strict_i32(seconds).is_some(),
+        _ => false,
+    };
+    if is_valid { Ok(Admin::WithoutEffect) } else { Err(Reject::UnknownCommand) }
+}
+
+/// `lru tune hot warm hot_factor warm_factor`.
+fn lru_tune(words: &Words<'_>) -> Result<Admin, Reject> {
+    let shares = strict_u32(words.at(2)).zip(strict_u32(words.at(3)));
+    let factors = decimal(words.at(4)).zip(decimal(words.at(5)));
+    match (shares, factors) {
+        (Some((hot, warm)), _) if u64::from(hot) + u64::from(warm) > LRU_SHARE_MAX => {
+            Err(Reject::Admin(AdminReject::LruPercentages))
+        }
+        (Some(_), Some((hot, warm))) if hot <= 0.0 || warm <= 0.0 => {
+            Err(Reject::Admin(AdminReject::LruFactors))
+        }
+        (Some(_), Some(_)) => Ok(Admin::WithoutEffect),
+        (None, _) | (_, None) => Err(Reject::UnknownCommand),
+    }
+}
+
+/// `extstore setting number`, `extstore free_memchunks class number`.
+pub(crate) fn extstore(words: &Words<'_>) -> Result<Admin, Reject> {
+    let is_valid = match words.at(1) {
+        b"free_memchunks" => words.count() >= 4,
+        b"max_frag" => decimal(words.at(2)).is_some(),
+        b"item_size" | b"item_age" | b"low_ttl" | b"recache_rate" | b"compact_under"
+        | b"drop_under" | b"max_sleep" | b"drop_unread" => strict_u32(words.at(2)).is_some(),
+        _ => false,
+    };
+    if is_valid { Ok(Admin::WithoutEffect) } else { Err(Reject::UnknownCommand) }
+}
+
+/// A number that may have a fraction.
+fn decimal(word: &[u8]) -> Option<f64> {
+    str::from_utf8(word).ok()?.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 /// `watch [streams]`.
@@ -200,6 +319,20 @@ mod tests {
         }
         assert!(Classes::Some(2).has(1) && !Classes::Some(4).has(1));
         assert!(Classes::All.has(1) && Classes::Hash.has(1));
+    }
+
+    #[test]
+    fn the_limit_is_in_megabytes() {
+        let asked = |line: &str| cache_memlimit(&Words::split(line.as_bytes()));
+        let refused = |reject| Err(Reject::Admin(reject));
+        assert_eq!(asked("cache_memlimit 8"), Ok(Admin::CacheMemlimit(8)));
+        assert_eq!(asked("cache_memlimit 7"), refused(AdminReject::MemlimitTooSmall));
+        assert_eq!(asked("cache_memlimit 1000000000"), Ok(Admin::CacheMemlimit(1_000_000_000)));
+        let over = asked("cache_memlimit 1000000001");
+        assert_eq!(over, refused(AdminReject::MemlimitNotMegabytes));
+        for line in ["cache_memlimit", "cache_memlimit x", "cache_memlimit -1"] {
+            assert_eq!(asked(line), Err(Reject::UnknownCommand), "{line}");
+        }
     }
 
     #[test]

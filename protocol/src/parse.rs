@@ -10,7 +10,7 @@
 //! get keeps the replies before its error.
 
 use crate::KEY_LEN_MAX;
-use crate::admin;
+use crate::admin::{self, Admin};
 use crate::meta::{MetaFlags, MetaVerb};
 use crate::plain;
 use crate::reject::Reject;
@@ -327,6 +327,11 @@ fn without_block<'a>(verb: &[u8], words: &Words<'a>, line_len: usize) -> Parsed<
             noreply,
         }),
         b"version" => Ok(Request::Version),
+        b"cache_memlimit" => operators(admin::cache_memlimit(words), noreply),
+        b"slabs" => operators(admin::slabs(words), noreply),
+        b"lru" => operators(admin::lru(words), noreply),
+        b"extstore" => operators(admin::extstore(words), noreply),
+        b"refresh_certs" => operators(Ok(Admin::RefreshCerts), noreply),
         b"verbosity" => match strict_u32(words.at(1)) {
             Some(level) => Ok(Request::Verbosity { level, noreply }),
             None => Err(Reject::BadLine),
@@ -355,6 +360,10 @@ fn without_block<'a>(verb: &[u8], words: &Words<'a>, line_len: usize) -> Parsed<
         Ok(parsed) => request(parsed, line_len),
         Err(reject) => refuse_unless(noreply, reject, line_len),
     }
+}
+
+fn operators<'a>(admin: Result<Admin, Reject>, noreply: bool) -> Result<Request<'a>, Reject> {
+    admin.map(|admin| Request::Admin { admin, noreply })
 }
 
 /// `delete key [number] [noreply]`: the number is a relic that is accepted and ignored.
@@ -410,6 +419,8 @@ fn stats_topic(words: &Words<'_>) -> StatsTopic {
         StatsTopic::Cachedump(admin::cachedump(words))
     } else if b"conns".starts_with(topic) {
         StatsTopic::Conns
+    } else if b"extstore".starts_with(topic) {
+        StatsTopic::Extstore
     } else if topic == b"items" {
         StatsTopic::Items
     } else if topic == b"slabs" {

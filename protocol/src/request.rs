@@ -262,6 +262,8 @@ pub enum StatsTopic {
     Conns,
     /// `stats cachedump class limit`, which is read to the end only where it is allowed.
     Cachedump(Result<Cachedump, Reject>),
+    /// `stats extstore`.
+    Extstore,
     /// `stats sizes`.
     Sizes,
     /// `stats store`, which memcached does not have.

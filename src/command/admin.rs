@@ -56,6 +56,8 @@ pub(super) fn stats(
         StatsTopic::Conns => stats::conns(instance, out),
         StatsTopic::Store => stats::store(instance, out),
         StatsTopic::Sizes => stats::sizes(out),
+        // There is none, and memcached has no lines of one then.
+        StatsTopic::Extstore => {}
         StatsTopic::Reset => {
             instance.reset_stats();
             return Ok(Shown::All(Reply::Reset));

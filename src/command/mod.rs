@@ -10,6 +10,7 @@ mod crawler;
 mod delete;
 mod dump;
 pub mod meta;
+mod operate;
 pub mod retrieve;
 pub mod storage;
 
@@ -22,7 +23,7 @@ use crate::store::{Cas, Deleted, Key, Now};
 use admin::Shown;
 use larder_protocol::admin::Cachedump;
 use larder_protocol::response::META_NOOP;
-use larder_protocol::{Admin, AdminReject, ItemsForm, Reject, Reply, Request, Streams};
+use larder_protocol::{ItemsForm, Reject, Reply, Request, Streams};
 use std::os::fd::RawFd;
 use storage::Terms;
 
@@ -117,19 +118,7 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, replies: &mu
             };
             answer(false, line, out);
         }
-        Request::Admin { admin: Admin::LruCrawler(asked), noreply: _ } => {
-            return crawler::lru_crawler(cx, asked, out);
-        }
-        Request::Admin { admin: Admin::Watch(streams), noreply: _ } => {
-            let reject = match streams {
-                _ if !cx.instance.config.watch_enabled => {
-                    Reject::Admin(AdminReject::WatchNotAllowed)
-                }
-                Some(streams) => return Flow::Watch(streams),
-                None => Reject::UnknownCommand,
-            };
-            out.extend_from_slice(reject.line());
-        }
+        Request::Admin { admin, noreply } => return operate::operate(cx, admin, noreply, out),
         Request::Shutdown(mode) => return admin::shutdown(cx, mode, out),
         Request::Quit => return Flow::Close,
     }

@@ -11,7 +11,7 @@ use crate::watch::BUFFER_LEN_MAX;
 /// Appends the block.
 pub fn settings(instance: &Instance, out: &mut Block<'_>) {
     let config = &instance.config;
-    stat(out, "maxbytes", config.memory_limit_bytes);
+    stat(out, "maxbytes", instance.store.limit_bytes());
     stat(out, "maxconns", config.max_connections);
     let first = instance.listeners.iter().find_map(|(_, addr)| addr.ip());
     stat(out, "tcpport", first.map_or(config.port, |addr| addr.port()));

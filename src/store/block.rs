@@ -6,7 +6,7 @@
 //!
 //! The last page that is touched brings all of its block, so the process may have 2 MiB that are not charged for yet.
 //!
-//! Unsafe because a part of a mapping cannot be given back otherwise.
+//! Unsafe because a part of a mapping, or of an allocation, cannot be given back otherwise.
 #![expect(unsafe_code, reason = "there is no safe way to unmap a part of a mapping")]
 
 use memmap2::{Advice, MmapMut};
@@ -14,6 +14,7 @@ use nix::sys::mman::{MmapAdvise, madvise, munmap};
 use nix::unistd::{SysconfVar, sysconf};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 /// The length of a huge page, and its alignment, in bytes.
 pub(super) const BLOCK_LEN: usize = 2 << 20;
@@ -90,6 +91,22 @@ impl Drop for Piece {
                 let _ = madvise(address, len, MmapAdvise::MADV_DONTNEED);
             }
         }
+    }
+}
+
+/// Gives the memory of the whole pages among these words back to the system, where it takes it: they are zeros then. All
+/// of them must be zeros before.
+pub(super) fn discard(words: &[AtomicU64]) {
+    let Some(page_len) = page_len() else { return };
+    let start = words.as_ptr().addr().next_multiple_of(page_len);
+    let end = words.as_ptr_range().end.addr() / page_len * page_len;
+    let skip_len = start - words.as_ptr().addr();
+    let Some(len) = end.checked_sub(start).filter(|len| *len > 0) else { return };
+    let pages = NonNull::from(words).cast::<u8>();
+    // SAFETY: the pages are among the words, so they are mapped, private and nobody else's. They are zeros before and
+    // after, and who reads them meanwhile does so by atomic loads.
+    unsafe {
+        let _ = madvise(pages.byte_add(skip_len).cast(), len, MmapAdvise::MADV_DONTNEED);
     }
 }
 

@@ -4,23 +4,23 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes allowed and bytes in use.
 ///
-/// INVARIANT: `used` never passes `limit`.
+/// INVARIANT: `used` never passes `limit`, and only goes down where the limit was set below it.
 #[derive(Debug)]
 pub(super) struct Budget {
-    limit: u64,
+    limit: AtomicU64,
     used: AtomicU64,
 }
 
 impl Budget {
     pub(super) fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0) }
+        Self { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
     }
 
     /// Takes `len` bytes; false, and nothing taken, where that would pass the limit.
     pub(super) fn reserve(&self, len: u64) -> bool {
         self.used
             .fetch_update(Relaxed, Relaxed, |used| {
-                used.checked_add(len).filter(|used| *used <= self.limit)
+                used.checked_add(len).filter(|used| *used <= self.limit())
             })
             .is_ok()
     }
@@ -32,7 +32,16 @@ impl Budget {
     }
 
     pub(super) fn limit(&self) -> u64 {
-        self.limit
+        self.limit.load(Relaxed)
+    }
+
+    pub(super) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// What may still be taken.
+    pub(super) fn left(&self) -> u64 {
+        self.limit().saturating_sub(self.used())
     }
 
     pub(super) fn used(&self) -> u64 {

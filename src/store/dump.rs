@@ -3,7 +3,7 @@
 //! The order is that of the index, shard by shard: see `index::walk`. What is guaranteed while others change the store:
 //!
 //! INVARIANT: a key that is there from the first step to the last is listed once, however its value changes, wherever it
-//! is moved and however the index grows. Others are listed once or not at all.
+//! is moved and however the index grows or shrinks. Others are listed once or not at all.
 
 use super::exptime::Now;
 use super::operation::Listed;

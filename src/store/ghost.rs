@@ -14,6 +14,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 const RING_LEN: usize = 31;
 const LANES: usize = 4;
+/// So many lines are given up in one step.
+const SHRINK_COUNT: usize = 256;
 
 /// One line of the table: 31 fingerprints and the place of the next, four to a word.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +63,17 @@ impl Ghost {
         if ((self.table.0.count() * RING_LEN) as u64) < key_count {
             // Without memory for more, fewer are remembered.
             let _ = self.table.0.push(pool);
+        }
+    }
+
+    /// Gives up some lines where there are more than so many keys need, and forgets what is in them.
+    pub(super) fn shrink(&mut self, key_count: u64, pool: &Pool) {
+        for _ in 0..SHRINK_COUNT {
+            let count = self.table.0.count();
+            if count == 0 || ((count - 1) * RING_LEN) as u64 <= key_count {
+                return;
+            }
+            self.table.0.pop(pool);
         }
     }
 

@@ -10,6 +10,7 @@
 //! INVARIANT: a slot is 0, or tag (16 bits) | mark (8) | location + 1 (40).
 #![expect(clippy::cast_possible_truncation, reason = "slots are taken apart")]
 
+mod shrink;
 mod walk;
 
 use super::lines::{ChargedLines, Line};

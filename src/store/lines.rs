@@ -3,6 +3,7 @@
 //! It is allocated in rows, each twice as long as the one before. Memory that was never written is not there yet, so a
 //! table takes what is in use of it, which [`ChargedLines`] counts and has charged.
 
+use super::block::discard;
 use super::prefetch::prefetch;
 use super::segment::Pool;
 use std::sync::OnceLock;
@@ -99,6 +100,19 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// Has the memory of some lines from this index on, none of which is in use, go back to the system.
+    fn discard(&self, index: usize) {
+        let (row, at) = row_of(index);
+        if let Some(row) = self.rows[row].get() {
+            let start = row.skip + at * WORDS;
+            // A page may begin anywhere in a step.
+            let end = row.words.len().min(start + 2 * STEP_LEN * WORDS);
+            discard(&row.words[start..end]);
+        }
+    }
+}
+
 /// How many entries of a table are in use, and where a hash belongs among them, by linear hashing: with an entry that
 /// is added, about half of what belonged to one other belongs to it.
 #[derive(Debug, Default)]
@@ -120,6 +134,14 @@ impl Extent {
         self.mask.store((count + 1).next_power_of_two() - 1, Relaxed);
         self.count.store(count, Relaxed);
         (count - 1) & !((count).next_power_of_two() / 2)
+    }
+
+    /// One less; the one that it took from when it came.
+    pub(super) fn pop(&self) -> usize {
+        let count = self.count() - 1;
+        self.count.store(count, Relaxed);
+        self.mask.store((count + 1).next_power_of_two() - 1, Relaxed);
+        count & !((count + 1).next_power_of_two() / 2)
     }
 
     /// So many low bits of a hash say that it belongs to this entry.
@@ -168,6 +190,18 @@ impl ChargedLines {
             }
         }
         Some(self.extent.push())
+    }
+
+    /// One less, the last one, which is zeros again; the one that what belonged to it belongs to now.
+    pub(super) fn pop(&self, pool: &Pool) -> usize {
+        let to = self.extent.pop();
+        let count = self.count();
+        self.lines.get(count).iter().for_each(|word| word.store(0, Relaxed));
+        if count.is_multiple_of(STEP_LEN) {
+            self.lines.discard(count);
+            pool.release(STEP_BYTES);
+        }
+        to
     }
 
     /// Where a hash belongs; 0 where there is nothing.

@@ -15,7 +15,7 @@
 //! an argument.
 //!
 //! INVARIANT: keys, values and their bookkeeping together never pass the limit; room is made before an
-//! insert, not after.
+//! insert, not after. Where the limit is set below what is in use, that only goes down until it holds.
 //! INVARIANT: a key is found if and only if it was stored and not deleted, expired, flushed or evicted.
 //! INVARIANT: a CAS unique changes exactly when the value does, and no two are equal.
 
@@ -41,6 +41,7 @@ mod ghost;
 mod index;
 mod item;
 mod large;
+mod limit;
 mod lines;
 mod meta;
 mod number;
@@ -58,6 +59,7 @@ mod witness;
 pub use dump::Cursor;
 pub use exptime::{Deadline, Now};
 pub use large::Loan;
+pub use limit::Shrunk;
 pub use meta::{Empty, Inquiry, Inspected, Marked, Spoiling};
 pub use operation::{
     Arithmetic, Cas, Count, Deleted, Delta, Initial, ItemSize, ItemView, Key, Listed, Miss,

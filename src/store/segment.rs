@@ -203,7 +203,7 @@ impl Pool {
     fn cut(&self) -> Option<Piece> {
         let mut fresh = self.fresh.lock();
         if fresh.is_empty() {
-            let more_count = (self.budget.limit() - self.budget.used()) / self.charge(1);
+            let more_count = self.budget.left() / self.charge(1);
             let more_len = usize::try_from(more_count).unwrap_or(usize::MAX);
             let len_max = more_len.saturating_add(1).saturating_mul(self.segment_len);
             *fresh = self.ask_system(len_max.min(BLOCK_LEN), || Piece::block(len_max))?;
@@ -228,6 +228,11 @@ impl Pool {
     /// Gives a segment back, for any shard to take.
     pub(super) fn give(&self, bytes: Piece) {
         debug_assert_eq!(bytes.len(), self.segment_len);
+        if self.is_over() {
+            drop(bytes);
+            self.budget.release(self.charge(1));
+            return;
+        }
         let mut free = self.free.lock();
         free.push(bytes);
         self.free_count.store(free.len() as u64, Relaxed);
@@ -235,9 +240,35 @@ impl Pool {
 
     /// Gives back several.
     pub(super) fn give_all(&self, segments: &mut Vec<Piece>) {
+        while self.is_over()
+            && let Some(bytes) = segments.pop()
+        {
+            self.give(bytes);
+        }
         let mut free = self.free.lock();
         free.append(segments);
         self.free_count.store(free.len() as u64, Relaxed);
+    }
+
+    /// Whether more is in use than is allowed, since that was changed.
+    pub(super) fn is_over(&self) -> bool {
+        self.budget.used() > self.budget.limit()
+    }
+
+    /// Gives what nobody uses back to the system, where more is in use than is allowed.
+    pub(super) fn shed(&self) {
+        // Uncharged, and as much as a block.
+        drop(std::mem::take(&mut *self.fresh.lock()));
+        while self.is_over()
+            && let Some(bytes) = self.pop()
+        {
+            self.give(bytes);
+        }
+    }
+
+    /// The part of the limit that each shard may have when memory is short, in bytes.
+    pub(super) fn fair_share(&self) -> u64 {
+        self.budget.limit() / self.dead.len() as u64
     }
 
     /// Notes that so many segments belong to a body from now on.
@@ -314,7 +345,7 @@ impl Pool {
 
     /// Bytes that nobody uses, in segments or not yet allocated.
     pub(super) fn free(&self) -> u64 {
-        self.budget.limit() - self.budget.used() + self.free_len()
+        self.budget.left() + self.free_len()
     }
 
     /// Notes how many bytes are dead in a shard. Small changes are left out: whoever reads it would have to fetch it

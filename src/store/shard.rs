@@ -121,8 +121,6 @@ pub(super) struct Shard {
     round: Round,
     ghost: Ghost,
     bodies: Bodies,
-    /// Its part of the limit, in bytes.
-    fair_share: u64,
     stats: StoreStats,
 }
 
@@ -186,7 +184,6 @@ impl Shard {
             round: Round::default(),
             ghost: Ghost::default(),
             bodies: Bodies::default(),
-            fair_share: config.limit_bytes / config.shard_count as u64,
             stats: StoreStats::default(),
         }
     }

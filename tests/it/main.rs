@@ -20,6 +20,7 @@ mod dumps;
 mod fairness;
 mod faults;
 mod large;
+mod memlimit;
 mod memory;
 mod options;
 mod panics;

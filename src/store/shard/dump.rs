@@ -16,9 +16,13 @@ impl Shard {
         at: Moment,
         mut visit: impl FnMut(Listed<'_>),
     ) -> Option<u64> {
+        let hash_of = |location| {
+            let bytes = self.bytes(self.place(location));
+            self.hasher.hash_one(self.format.parse(bytes).key(bytes))
+        };
         let mut position = from;
         for _ in 0..STEP_COUNT {
-            position = self.index.walk(position, |location| {
+            position = self.index.walk(position, hash_of, |location| {
                 let place = self.place(location);
                 let bytes = self.bytes(place);
                 let layout = self.format.parse(bytes);

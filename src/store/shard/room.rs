@@ -183,7 +183,7 @@ impl Shard {
     /// little left must free as much itself: else those that take first would starve the others.
     fn wanted(&self, needed: u64, pool: &Pool) -> u64 {
         let is_tight = !pool.has(pool.budget.limit() / 64);
-        let has_its_share = is_tight && self.taken(pool) > self.fair_share;
+        let has_its_share = is_tight && self.taken(pool) > pool.fair_share();
         if has_its_share { pool.free() + needed } else { needed }
     }
 

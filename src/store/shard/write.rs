@@ -1,10 +1,11 @@
 //! How an item gets into a log: over the old one where it fits, else at the head.
 
 use super::super::exptime::Deadline;
+use super::super::index::Index;
 use super::super::item::{self, Layout, Marks, NewItem, Tags};
 use super::super::large::{Body, body_len, fill};
 use super::super::lines::STEP_BYTES;
-use super::super::segment::{LogName, Purse, seconds};
+use super::super::segment::{LogName, Pool, Purse, seconds};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
 use super::{Found, Place, Shard};
 use std::sync::Arc;
@@ -401,15 +402,26 @@ impl Shard {
     }
 
     /// Lets the index and the ghosts follow the number of items.
-    fn grow(&mut self, pool: &crate::store::segment::Pool) {
-        let Self { index, segments, format, hasher, segment_shift, ghost, .. } = self;
+    fn grow(&mut self, pool: &Pool) {
+        self.with_index(|index, hash_of| index.grow(pool, hash_of));
+        self.ghost.grow(self.index.item_count(), pool);
+    }
+
+    /// Has them give up some of what they have more than they need.
+    pub(in crate::store) fn shrink_tables(&mut self, pool: &Pool) {
+        self.with_index(|index, hash_of| index.shrink(pool, hash_of));
+        self.ghost.shrink(self.index.item_count(), pool);
+    }
+
+    /// Hands the index to `change`, with what hashes the key of the item at a location.
+    fn with_index(&mut self, change: impl FnOnce(&mut Index, &dyn Fn(u64) -> u64)) {
+        let Self { index, segments, format, hasher, segment_shift, .. } = self;
         let mask = (1_u64 << *segment_shift) - 1;
-        index.grow(pool, |location| {
+        change(index, &|location| {
             let segment = segments[(location >> *segment_shift) as usize].as_ref();
             let bytes = &segment.expect("a location is in a segment that is held").bytes
                 [(location & mask) as usize..];
             hasher.hash_one(format.parse(bytes).key(bytes))
         });
-        ghost.grow(index.item_count(), pool);
     }
 }

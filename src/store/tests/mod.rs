@@ -83,6 +83,7 @@ macro_rules! in_both_forms {
 }
 
 mod dump;
+mod limit;
 mod model;
 mod room;
 mod rules;
