@@ -89,21 +89,24 @@ pub struct MetaTerms {
 
 impl Default for MetaTerms {
     fn default() -> Self {
-        Self {
-            exptime: None,
-            vivify: None,
-            recache: None,
-            client_flags: 0,
-            compare: None,
-            cas_unique: None,
-            initial: 0,
-            delta: 1,
-            mode: None,
-        }
+        Self::NONE
     }
 }
 
 impl MetaTerms {
+    /// Of flags without numbers.
+    pub const NONE: Self = Self {
+        exptime: None,
+        vivify: None,
+        recache: None,
+        client_flags: 0,
+        compare: None,
+        cas_unique: None,
+        initial: 0,
+        delta: 1,
+        mode: None,
+    };
+
     /// Reads the token of a letter; false where it carries nothing.
     fn read(&mut self, letter: u8, token: &[u8]) -> Result<bool, Reject> {
         let exptime = || strict_i32(token).ok_or(Reject::BadToken);
@@ -161,21 +164,53 @@ const fn bit(letter: u8) -> u64 {
     1 << (letter - b'A')
 }
 
-/// The letters that carry something in [`MetaTerms`].
-const TERMS: u64 = {
-    let (letters, mut bits, mut index) = (b"TNRFCEJDM", 0, 0);
+/// The bits of some letters.
+const fn bits(letters: &[u8]) -> u64 {
+    let (mut bits, mut index) = (0, 0);
     while index < letters.len() {
         bits |= bit(letters[index]);
         index += 1;
     }
     bits
-};
+}
+
+/// The letters that carry something in [`MetaTerms`].
+const TERMS: u64 = bits(b"TNRFCEJDM");
+/// The letters whose token, if there is one, says nothing.
+const PLAIN: u64 = bits(b"vkfstchluqxIPL");
 
 /// The next word of a line, empty where there is none, and what is behind it.
+#[inline]
 pub(crate) fn next_word(line: &[u8]) -> (&[u8], &[u8]) {
-    let spaces_len = line.iter().take_while(|byte| **byte == b' ').count();
-    let line = &line[spaces_len..];
+    let line = without_spaces(line);
     line.split_at(space_at(line))
+}
+
+/// What comes behind the spaces at the front, of which there are few.
+#[inline]
+fn without_spaces(mut line: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] = line {
+        line = rest;
+    }
+    line
+}
+
+/// The bits of flags that are a letter each, which say nothing but themselves, with one space between them: what most
+/// requests have. `None` where it is anything else.
+#[inline]
+fn plain_letters(text: &[u8]) -> Option<u64> {
+    let (flags, []) = text.as_chunks::<2>() else {
+        return None;
+    };
+    let mut seen = 0;
+    for [space, letter] in flags {
+        let bit = 1_u64.checked_shl(u32::from(letter.wrapping_sub(b'A')))? & PLAIN & !seen;
+        if *space != b' ' || bit == 0 {
+            return None;
+        }
+        seen |= bit;
+    }
+    Some(seen)
 }
 
 /// What differs between the verbs where flags are checked.
@@ -202,6 +237,9 @@ struct Read {
 impl<'a> MetaFlags<'a> {
     /// Checks the flags behind a key.
     pub(crate) fn new(kind: Kind, key: &[u8], text: &'a [u8]) -> Result<Self, Reject> {
+        if let Some(seen) = plain_letters(text) {
+            return Ok(Self { text, seen });
+        }
         // The verb, the key, and the length of a data block.
         let words_before = if kind == Kind::Set { 3 } else { 2 };
         let flags = Self { text, seen: 0 };
@@ -255,9 +293,10 @@ impl<'a> MetaFlags<'a> {
                 return Err(Reject::DuplicateFlag);
             }
             read.seen |= bit(letter);
+            if PLAIN & bit(letter) != 0 {
+                continue;
+            }
             match letter {
-                b'v' | b'k' | b'f' | b's' | b't' | b'c' | b'h' | b'l' | b'u' | b'q' | b'x'
-                | b'I' | b'P' | b'L' => {}
                 b'O' => read.opaque_len = text.len(),
                 b'b' if base64::decoded_len(key).is_some() => {}
                 b'b' => wrong = Some(Reject::UndecodableKey),
@@ -281,23 +320,32 @@ impl<'a> MetaFlags<'a> {
     }
 
     /// The flags, in order.
+    #[inline]
     pub fn iter(self) -> impl Iterator<Item = MetaFlag<'a>> {
         let mut rest = self.text;
         std::iter::from_fn(move || {
-            let (text, behind) = next_word(rest);
+            let word = without_spaces(rest);
+            let letter = *word.first()?;
+            // Most are a letter and nothing more.
+            let len = if matches!(word, [_] | [_, b' ', ..]) { 1 } else { space_at(word) };
+            let (text, behind) = word.split_at(len);
             rest = behind;
-            Some(MetaFlag { letter: *text.first()?, text })
+            Some(MetaFlag { letter, text })
         })
+    }
+
+    /// Whether there are numbers among them.
+    #[inline]
+    pub fn has_terms(self) -> bool {
+        self.seen & TERMS != 0
     }
 
     /// The numbers among them.
     pub fn terms(self) -> MetaTerms {
-        let mut terms = MetaTerms::default();
-        if self.seen & TERMS != 0 {
-            for MetaFlag { letter, text } in self.iter() {
-                // They were read before.
-                let _ = terms.read(letter, &text[1..]);
-            }
+        let mut terms = MetaTerms::NONE;
+        for MetaFlag { letter, text } in self.iter() {
+            // They were read before.
+            let _ = terms.read(letter, &text[1..]);
         }
         terms
     }

@@ -174,6 +174,9 @@ fn parse_any(input: &[u8], limits: Limits) -> Parsed<'_> {
     if line.starts_with(b"get ") {
         return retrieve(RetrieveVerb::Get, 3);
     }
+    if line.starts_with(b"mg ") {
+        return meta::without_block(MetaVerb::Get, line, line_len);
+    }
     let verb_end = memchr(b' ', line).unwrap_or(line.len());
     match &line[..verb_end] {
         b"get" => retrieve(RetrieveVerb::Get, verb_end),

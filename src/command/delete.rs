@@ -1,7 +1,7 @@
 //! `delete`.
 
 use super::Context;
-use crate::store::{Deleted, Inquiry, Inspected, Key};
+use crate::store::{Deleted, Inspected, Key};
 use crate::watch;
 use larder_protocol::Streams;
 
@@ -27,10 +27,9 @@ pub(super) fn watched_len(cx: &Context<'_>, key: Key<'_>) -> Option<usize> {
     if !cx.watched.has(Streams::DELETIONS) {
         return None;
     }
-    let inquiry = Inquiry { is_secret: true, ..Inquiry::default() };
     let len = |inspected: &Inspected<'_>| (inspected.item.value.len(), false);
     // Where there is none, one that comes in between is shown as empty.
-    Some(cx.instance.store.inspect(key, &inquiry, cx.now, len).unwrap_or(0))
+    Some(cx.instance.store.inspect(key, true, cx.now, len).unwrap_or(0))
 }
 
 /// Tells those who watch of a delete.

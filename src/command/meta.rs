@@ -22,7 +22,7 @@ pub struct Asked<'a> {
     /// What to do, and what to show.
     pub flags: MetaFlags<'a>,
     /// The numbers among the flags.
-    pub terms: MetaTerms,
+    pub terms: &'a MetaTerms,
 }
 
 impl Asked<'_> {
@@ -63,7 +63,13 @@ pub fn with_key<R>(
     flags: MetaFlags<'_>,
     carry_out: impl FnOnce(&Asked<'_>) -> R,
 ) -> R {
-    let terms = flags.terms();
+    let read;
+    let terms = if flags.has_terms() {
+        read = flags.terms();
+        &read
+    } else {
+        &MetaTerms::NONE
+    };
     if !flags.has(b'b') {
         return carry_out(&Asked { key, flags, terms });
     }

@@ -68,22 +68,30 @@ pub struct Spoiling {
 
 impl Store {
     /// Hands an item and what is known of it to `read`, which runs under the shard's lock, and says whether its client is
-    /// to refill the item.
+    /// to refill the item. That it was read is noted unless it `is_secret`.
+    #[inline]
     pub fn inspect<R>(
+        &self,
+        key: Key<'_>,
+        is_secret: bool,
+        now: Now,
+        read: impl FnOnce(&Inspected<'_>) -> (R, bool),
+    ) -> Result<R, Miss> {
+        let mut shard = self.shard(self.home(key));
+        let (at, pool) = (self.moment(now), &self.pool);
+        either!(&mut *shard,
+            log => log.inspect(key, is_secret, at, pool, read),
+            exact => exact.inspect(key.bytes, is_secret, at, pool, read))
+    }
+
+    /// The same with a new deadline for the item, or where there is none, with an empty one.
+    pub fn inspect_and_change<R>(
         &self,
         key: Key<'_>,
         inquiry: &Inquiry,
         now: Now,
         read: impl FnOnce(&Inspected<'_>) -> (R, bool),
     ) -> Result<R, Miss> {
-        let is_secret = inquiry.is_secret;
-        if inquiry.touch.is_none() && inquiry.vivify.is_none() {
-            let mut shard = self.shard(self.home(key));
-            let (at, pool) = (self.moment(now), &self.pool);
-            return either!(&mut *shard,
-                log => log.inspect(key, is_secret, at, pool, read),
-                exact => exact.inspect(key.bytes, is_secret, at, pool, read));
-        }
         // One for all attempts.
         let cas_unique = match inquiry.vivify {
             Some(Empty { cas_unique, .. }) => cas_unique.unwrap_or_else(|| self.next_cas_unique()),

@@ -12,6 +12,7 @@ use crate::token::strict_u64;
 const VERB_LEN: usize = 2;
 
 /// `verb key flags`.
+#[inline]
 pub(super) fn without_block(verb: MetaVerb, line: &[u8], line_len: usize) -> Parsed<'_> {
     let (key, rest) = next_word(&line[VERB_LEN..]);
     if !is_key(key) {
@@ -51,7 +52,8 @@ pub(super) fn set<'a>(
         Ok(flags) => flags,
         Err(reject) => return refuse(reject, consumed),
     };
-    let size = limits.item_size(flags.key_len(key), flags.terms().client_flags, value_len as u64);
+    let client_flags = if flags.has_terms() { flags.terms().client_flags } else { 0 };
+    let size = limits.item_size(flags.key_len(key), client_flags, value_len as u64);
     if size > u64::from(limits.item_size_max) {
         return request(Request::MetaSetTooLarge { key, flags }, consumed);
     }

@@ -4,7 +4,7 @@ use super::{Asked, answer, echo, seconds_left, write_seconds_left};
 use crate::command::Context;
 use crate::command::retrieve::{count_miss, count_touch, push_value, show};
 use crate::replies::Replies;
-use crate::store::{Deadline, Empty, Inquiry, Inspected, Marked};
+use crate::store::{Deadline, Empty, Inquiry, Inspected, Marked, Miss};
 use larder_protocol::response::{MetaCode, write_meta_number, write_meta_value_len};
 use larder_protocol::{Streams, base64};
 use std::io::Write;
@@ -12,24 +12,24 @@ use std::io::Write;
 /// What a reply takes beside a value, a key and an opaque, in bytes, at most.
 const LINES_LEN: usize = 160;
 
+#[inline]
 pub(super) fn get(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Replies) {
     let Asked { key, flags, terms } = *asked;
-    let touch = terms.exptime.map(|exptime| Deadline::new(exptime, cx.now));
-    let vivify = terms.vivify.map(|exptime| Empty {
-        deadline: asked.vivified_deadline(Deadline::new(exptime, cx.now), touch),
-        cas_unique: asked.cas_unique(cx),
-        is_base64: asked.is_base64(),
-    });
-    let inquiry = Inquiry { touch, vivify, is_secret: flags.has(b'u') };
-    let found = cx.instance.store.inspect(key, &inquiry, cx.now, |inspected| {
-        (inspected.item.value.len(), reply(cx, asked, inspected, touch, out))
-    });
+    let is_secret = flags.has(b'u');
+    let found = if terms.exptime.is_none() && terms.vivify.is_none() {
+        let read = |inspected: &Inspected<'_>| {
+            (inspected.item.value.len(), reply(cx, asked, inspected, None, out))
+        };
+        cx.instance.store.inspect(key, is_secret, cx.now, read)
+    } else {
+        get_and_change(cx, asked, is_secret, out)
+    };
     if cx.watched.has(Streams::FETCHERS) {
         show(cx, key, found);
     }
     cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
     match found {
-        Ok(_) if touch.is_some() => count_touch(cx, true),
+        Ok(_) if terms.exptime.is_some() => count_touch(cx, true),
         Ok(_) => {
             cx.counters.cmd_get.increment();
             cx.counters.get_hits.increment();
@@ -40,6 +40,26 @@ pub(super) fn get(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Replies) {
             answer(asked, MetaCode::Miss, true, &mut out.text);
         }
     }
+}
+
+/// The same with a new exptime, or for an item that is made where there is none.
+#[inline(never)]
+fn get_and_change(
+    cx: &Context<'_>,
+    asked: &Asked<'_>,
+    is_secret: bool,
+    out: &mut Replies,
+) -> Result<usize, Miss> {
+    let touch = asked.terms.exptime.map(|exptime| Deadline::new(exptime, cx.now));
+    let vivify = asked.terms.vivify.map(|exptime| Empty {
+        deadline: asked.vivified_deadline(Deadline::new(exptime, cx.now), touch),
+        cas_unique: asked.cas_unique(cx),
+        is_base64: asked.is_base64(),
+    });
+    let inquiry = Inquiry { touch, vivify, is_secret };
+    cx.instance.store.inspect_and_change(asked.key, &inquiry, cx.now, |inspected| {
+        (inspected.item.value.len(), reply(cx, asked, inspected, touch, out))
+    })
 }
 
 /// Appends what was asked for of an item; whether the client is to refill it.
@@ -82,7 +102,6 @@ fn write_shown(
 ) -> bool {
     let Inspected { item, idle_s, is_fetched, marked, is_new, .. } = *inspected;
     let Marked { is_stale, is_won, is_base64 } = marked;
-    let is_base64 = is_base64 || asked.has_key_beyond_words();
     let mut deadline = inspected.deadline;
     let mut wins = is_new;
     for flag in asked.flags.iter() {
@@ -104,13 +123,18 @@ fn write_shown(
                 let is_near = threshold.is_some_and(|threshold| deadline < threshold);
                 wins |= is_near && !is_won;
             }
-            _ => echo(asked, flag, is_base64, out),
+            b'k' | b'O' => {
+                echo(asked, flag, is_base64 || asked.has_key_beyond_words(), out);
+            }
+            _ => {}
         }
     }
     wins |= is_stale && !is_won;
-    for (is, text) in [(is_won, b" Z"), (is_stale, b" X"), (wins, b" W")] {
-        if is {
-            out.extend_from_slice(text);
+    if wins || is_stale || is_won {
+        for (is, text) in [(is_won, b" Z"), (is_stale, b" X"), (wins, b" W")] {
+            if is {
+                out.extend_from_slice(text);
+            }
         }
     }
     out.extend_from_slice(b"\r\n");
@@ -120,8 +144,7 @@ fn write_shown(
 /// `me`: what is known of an item, which does not count as reading it.
 pub(super) fn debug(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Vec<u8>) {
     cx.counters.cmd_meta.increment();
-    let inquiry = Inquiry { is_secret: true, ..Inquiry::default() };
-    let found = cx.instance.store.inspect(asked.key, &inquiry, cx.now, |inspected| {
+    let found = cx.instance.store.inspect(asked.key, true, cx.now, |inspected| {
         let Inspected { item, deadline, idle_s, is_fetched, .. } = *inspected;
         let key = asked.key.bytes();
         let size = cx.instance.limits.item_size(key.len(), item.flags, item.value.len() as u64);

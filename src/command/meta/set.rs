@@ -127,6 +127,10 @@ fn reply(
     if code == MetaCode::Header && asked.flags.has(b'q') {
         return;
     }
+    if code == MetaCode::Header && asked.flags.text().is_empty() {
+        out.extend_from_slice(b"HD\r\n");
+        return;
+    }
     out.extend_from_slice(code.text());
     for flag in asked.flags.iter() {
         match flag.letter {

@@ -68,7 +68,8 @@ impl Shard {
         Ok(Ok(self.show(found, past, inquiry.is_secret, at, read)))
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what nobody asks for is not looked up then")]
     fn past(&self, found: Found, at: Moment) -> Past {
         let (layout, bytes) = (found.layout, self.bytes(found.place));
         Past {
@@ -79,7 +80,8 @@ impl Shard {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
     fn show<R>(
         &mut self,
         found: Found,

@@ -48,6 +48,23 @@ fn verbs_keys_and_flags() {
     assert_eq!(flags.reread(flags.text()), flags);
 }
 
+/// Flags that are letters with one space before each are read in a way of their own.
+#[test]
+fn plain_or_not_makes_no_difference() {
+    for letters in ["v", "k v", "v k f s t c h l u q x I P L", "q"] {
+        let plain = flags(&format!("mg k {letters}\r\n").leak()[..]).1;
+        let other = flags(&format!("mg k  {letters} O1\r\n").leak()[..]).1;
+        for letter in b"vkfstchluqxIPLTNRFCEJDMb" {
+            assert_eq!(plain.has(*letter), other.has(*letter), "{letters:?}");
+        }
+        assert_eq!(plain.iter().count() + 1, other.iter().count());
+        assert!(!plain.has_terms());
+    }
+    assert_eq!(reject("mg k v k v\r\n"), Reject::DuplicateFlag);
+    assert_eq!(reject("mg k v @\r\n"), Reject::BadLine);
+    assert_eq!(reject("md k q q\r\n"), Reject::InvalidOrDuplicateFlag);
+}
+
 #[test]
 fn numbers_among_the_flags() {
     assert_eq!(terms("mg k\r\n"), MetaTerms::default());

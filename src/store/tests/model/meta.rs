@@ -17,7 +17,7 @@ impl Pair {
         let empty = |deadline| Empty { deadline, cas_unique: None, is_base64 };
         let inquiry = Inquiry { touch, vivify: vivify.map(empty), is_secret: wins };
         let key = self.store.key(&key);
-        let seen = self.store.inspect(key, &inquiry, self.now, |item| {
+        let seen = self.store.inspect_and_change(key, &inquiry, self.now, |item| {
             ((item.item.value.to_vec(), item.deadline, item.marked, item.is_new), wins)
         });
         let len = self.model.get(&number).map_or(0, |known| known.value.len());

@@ -132,8 +132,7 @@ impl Pair {
     /// Of a key that is there: what a get does not show.
     fn look_behind(&self, number: u16) -> Result<(), TestCaseError> {
         let key = key_of(number);
-        let inquiry = Inquiry { is_secret: true, ..Inquiry::default() };
-        let seen = self.store.inspect(self.store.key(&key), &inquiry, self.now, |item| {
+        let seen = self.store.inspect(self.store.key(&key), true, self.now, |item| {
             ((item.deadline, item.marked, item.is_fetched), false)
         });
         let known = &self.model[&number];
