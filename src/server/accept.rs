@@ -180,9 +180,9 @@ impl Acceptor {
                     },
                 }
             };
-            this.deal(stream, peer, permit.expect("the semaphore is never closed"));
             drop(place);
             this.enable_accepting();
+            this.deal(stream, peer, permit.expect("the semaphore is never closed"));
         });
     }
 
