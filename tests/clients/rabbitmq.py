@@ -63,6 +63,7 @@ def _environment(directory, port, node_port, mapper_port):
     config.write_text(f"listeners.tcp.local = {HOST}:{port}\nlog.console = true\n")
     return {
         **os.environ, "HOME": directory, "ERL_EPMD_PORT": str(mapper_port),
+        "ERL_CRASH_DUMP": f"{directory}/crash",
         "RABBITMQ_NODENAME": f"larder-test-{os.getpid()}@localhost",
         "RABBITMQ_DIST_PORT": str(node_port),
         "RABBITMQ_CONFIG_FILE": str(config), "RABBITMQ_MNESIA_BASE": directory,
