@@ -288,15 +288,28 @@ impl Store {
         if let Some(hints) = self.hints.get(self.home(key)) {
             hints.prefetch_for_write(key.hash);
         }
+        let len = self.whole_len(write.mode, write.value.len());
+        if len == 0 { self.put(write, None, now) } else { self.store_large(write, len, now) }
+    }
+
+    /// Carries out a storage command with so much of its value in whole segments. These are filled outside of any lock.
+    #[inline(never)]
+    fn store_large(&self, write: &Write<'_>, len: usize, now: Now) -> Stored {
+        if let Some(refusal) = self.refusal(write, now) {
+            return refusal;
+        }
+        let (home, segment_len) = (self.home(write.key), self.pool.segment_len());
+        let needed = self.pool.charge(len.div_ceil(segment_len) as u64);
         let mut filled = Purse::new(&self.pool);
-        let filled_len = match self.fill(write, now, &mut filled) {
-            Ok(Ok(len)) => len,
-            Ok(Err(refusal)) => return refusal,
-            Err(_no_room) => return self.give_up(write, &mut self.shard(self.home(key))),
-        };
-        let body = (filled_len > 0)
-            .then(|| Body::new(&self.pool, std::mem::take(&mut filled.segments), filled_len));
-        self.put(&Write { value: &write.value[filled_len..], ..*write }, body, now)
+        if !self.collect(needed, home, now, &mut filled) {
+            return self.give_up(write, &mut self.shard(home));
+        }
+        let (front, rest) = write.value.split_at(len);
+        for (bytes, part) in filled.segments.iter_mut().zip(front.chunks(segment_len)) {
+            bytes[..part.len()].copy_from_slice(part);
+        }
+        let body = Body::new(&self.pool, std::mem::take(&mut filled.segments), len);
+        self.put(&Write { value: rest, ..*write }, Some(body), now)
     }
 
     /// What becomes of a storage command that finds no room.
@@ -340,33 +353,6 @@ impl Store {
                 exact => exact.store(write, cas_unique, at, &self.pool))
         };
         self.with_room(write.key, now, attempt, |shard| self.give_up(write, shard))
-    }
-
-    /// Fills segments with the front of a large value, outside of any lock; how much of it, or what the command is
-    /// refused with.
-    fn fill(
-        &self,
-        write: &Write<'_>,
-        now: Now,
-        filled: &mut Purse<'_>,
-    ) -> Result<Result<usize, Stored>, NoRoom> {
-        let segment_len = self.pool.segment_len();
-        let len = self.whole_len(write.mode, write.value.len());
-        if len == 0 {
-            return Ok(Ok(0));
-        }
-        if let Some(refusal) = self.refusal(write, now) {
-            return Ok(Err(refusal));
-        }
-        let needed = self.pool.charge(len.div_ceil(segment_len) as u64);
-        if !self.collect(needed, self.home(write.key), now, filled) {
-            return Err(NoRoom::Needs(needed));
-        }
-        for (bytes, part) in filled.segments.iter_mut().zip(write.value[..len].chunks(segment_len))
-        {
-            bytes[..part.len()].copy_from_slice(part);
-        }
-        Ok(Ok(len))
     }
 
     /// Adds to or subtracts from the number in a value, or makes the initial one.
