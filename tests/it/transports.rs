@@ -283,7 +283,7 @@ fn it_listens_on_every_address_that_it_is_given() {
 }
 
 /// Starts the program on free ports; with what its port file says, line by line.
-fn start(args: &[&str]) -> (std::process::Child, Vec<(String, u16)>) {
+fn start(args: &[&str]) -> (Running, Vec<(String, u16)>) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("ports");
     let child = Command::new(LARDER)
@@ -293,6 +293,7 @@ fn start(args: &[&str]) -> (std::process::Child, Vec<(String, u16)>) {
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
+    let child = Running(child);
     wait_until("the port file", || file.exists());
     let text = fs::read_to_string(&file).expect("the port file");
     let port = |line: &str| {
@@ -308,8 +309,19 @@ fn connect(host: &str, port: u16) -> TcpStream {
     stream
 }
 
-fn stop(mut child: std::process::Child) {
-    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+/// A program that does not outlive a test that fails.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended and was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn stop(mut running: Running) {
+    let pid = nix::unistd::Pid::from_raw(running.0.id().cast_signed());
     nix::sys::signal::kill(pid, Signal::SIGTERM).expect("it runs");
-    assert!(child.wait().expect("our own child").success());
+    assert!(running.0.wait().expect("our own child").success());
 }
