@@ -3,7 +3,10 @@
 //! At 0 the server says when it starts and stops and what an operator must know; at 1 also what happens
 //! to connections; from 2 on every request.
 
-use std::fs::OpenOptions;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -32,10 +35,9 @@ impl Log {
         let lines: Box<dyn Layer<_> + Send + Sync> = match file {
             None => lines.with_writer(std::io::stderr).boxed(),
             Some(path) => {
-                let file =
-                    OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
-                        format!("cannot open the log file {}: {error}", path.display())
-                    })?;
+                let file = open(path).map_err(|error| {
+                    format!("cannot open the log file {}: {error}", path.display())
+                })?;
                 lines.with_writer(Mutex::new(file)).boxed()
             }
         };
@@ -61,6 +63,15 @@ impl Log {
     }
 }
 
+/// A FIFO that nobody reads is an error: to wait for its reader would be to wait for ever.
+fn open(path: &Path) -> io::Result<File> {
+    let nonblocking = OFlag::O_NONBLOCK.bits();
+    let file = OpenOptions::new().create(true).append(true).custom_flags(nonblocking).open(path)?;
+    // A reader that is slow must not cost lines.
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+    Ok(file)
+}
+
 fn level(verbosity: u8) -> LevelFilter {
     match verbosity {
         0 => LevelFilter::INFO,
@@ -72,6 +83,20 @@ fn level(verbosity: u8) -> LevelFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fifo_needs_a_reader() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refusal = open(&path).unwrap_err().to_string();
+        assert_eq!(refusal, "No such device or address (os error 6)");
+        let both = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let file = open(&path).unwrap();
+        let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL).unwrap());
+        assert!(flags.contains(OFlag::O_APPEND) && !flags.contains(OFlag::O_NONBLOCK));
+        drop(both);
+    }
 
     #[test]
     fn verbosity_is_capped_at_two() {

@@ -86,6 +86,7 @@ impl PidFile {
     /// A file that is there is replaced. When it names another process that is alive, a warning
     /// is logged, and no more, as in memcached: the id may long have been given to a stranger.
     pub fn write(path: &Path) -> Result<PidFile, ProcessError> {
+        refuse_special(path).map_err(|error| cannot_write(path, error))?;
         if let Some(pid) = running_owner(path) {
             tracing::warn!("the pid file {} names process {pid}, which is running", path.display());
         }
@@ -98,9 +99,18 @@ impl PidFile {
     /// Whether a file could be written to `path`; leaves nothing there.
     pub fn check(path: &Path) -> Result<(), ProcessError> {
         let staged = staged_path(path, &format!(".{}.tmp", std::process::id()));
-        stage(&staged)
+        refuse_special(path)
+            .and_then(|()| stage(&staged))
             .and_then(|_| fs::remove_file(&staged))
             .map_err(|error| cannot_write(path, error))
+    }
+}
+
+/// A FIFO would be waited for, and a device replaced by a file.
+fn refuse_special(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::other("it is not a regular file")),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -445,6 +455,17 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(PidFile::write(&path).is_err());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn pid_file_that_is_a_fifo() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let expected =
+            format!("cannot write the pid file {}: it is not a regular file", path.display());
+        assert_eq!(PidFile::check(&path).unwrap_err().to_string(), expected);
+        assert_eq!(PidFile::write(&path).unwrap_err().to_string(), expected);
     }
 
     #[test]

@@ -50,6 +50,8 @@ fn args(name: impl Display, bytes: &[u8]) -> Result<Vec<OsString>, ConfigError> 
         let line = valid.split(|byte| *byte == b'\n').count();
         ConfigError::new(format!("{name}:{line}: not UTF-8"))
     })?;
+    // Editors of Windows leave a byte order mark at the front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let command = grammar::command();
     let mut args = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -207,6 +209,8 @@ mod tests {
             assert_eq!(read(line), expected, "{line:?}");
         }
         assert_eq!(read("-d\r\n\n-p 1\n-v"), ["-d", "-p", "1", "-v"]);
+        assert_eq!(read("\u{feff}-d\r\n"), ["-d"]);
+        assert_eq!(read("\u{feff}# all defaults\n"), [""; 0]);
     }
 
     #[test]
@@ -245,6 +249,7 @@ mod tests {
             ("-vV", "F:1: --help, --version and --license are for the command line only"),
             ("--license", "F:1: --help, --version and --license are for the command line only"),
             ("-i", "F:1: --help, --version and --license are for the command line only"),
+            ("-d\n\u{feff}-d", "F:2: '\u{feff}-d' is not an option"),
             ("-P /a\0b", "F:1: a line may not hold a NUL byte"),
         ] {
             let error = args("F", text.as_bytes()).unwrap_err();
@@ -331,25 +336,51 @@ mod tests {
         assert_eq!(shown, known);
     }
 
+    /// The file is read, or refused with one sentence.
+    fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
+        match args("F", bytes) {
+            // Lines that are valid alone are valid together.
+            Ok(args) => prop_assert!(grammar::parse(&args).is_ok(), "{args:?}"),
+            Err(error) => {
+                let sentence = error.to_string();
+                prop_assert!(sentence.starts_with("F:"), "{sentence}");
+                prop_assert!(!sentence.chars().any(char::is_control), "{sentence:?}");
+            }
+        }
+        Ok(())
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = args("F", &bytes);
+            check(&bytes)?;
+        }
+
+        /// The example with every option in it, damaged in a few places.
+        #[test]
+        fn a_damaged_file_never_panics(
+            damages in prop::collection::vec(
+                (any::<prop::sample::Index>(), 0..12_usize, prop::collection::vec(any::<u8>(), 0..4)),
+                1..8,
+            ),
+        ) {
+            let mut bytes = example_options().join("\n").into_bytes();
+            for (at, len, inserted) in damages {
+                let start = at.index(bytes.len());
+                let end = (start + len).min(bytes.len());
+                bytes.splice(start..end, inserted);
+            }
+            check(&bytes)?;
+            // A text in one byte per character, so that more than the first line is read.
+            let text: String = bytes.iter().copied().map(char::from).collect();
+            check(text.as_bytes())?;
         }
 
         #[test]
         fn arbitrary_lines_never_panic(
             lines in prop::collection::vec("(-[a-zA-Z-]{1,6}|logfile)[ =\t#]{0,3}\\PC{0,8}", 0..6),
         ) {
-            match args("F", lines.join("\n").as_bytes()) {
-                // Lines that are valid alone are valid together.
-                Ok(args) => prop_assert!(grammar::parse(&args).is_ok(), "{args:?}"),
-                Err(error) => {
-                    let sentence = error.to_string();
-                    prop_assert!(sentence.starts_with("F:"), "{sentence}");
-                    prop_assert!(!sentence.chars().any(char::is_control), "{sentence:?}");
-                }
-            }
+            check(lines.join("\n").as_bytes())?;
         }
     }
 }

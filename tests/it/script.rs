@@ -43,6 +43,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
+use crate::client::Client;
 use crate::process::{DEADLINE, Server};
 
 #[path = "scripts/check.rs"]
@@ -138,6 +139,13 @@ impl Job<'_> {
             if failures.len() >= FAILURES_PER_JOB_MAX {
                 failures.push(format!("… and no more {:?} cases on this server", self.mode));
                 break;
+            }
+        }
+        // A connection that panicked is closed like one that was at fault.
+        if is_shared && matches!(target, Target::Larder { .. }) {
+            let panic_count = Client::connect(&server).stat("conn_panics");
+            if panic_count > 0 {
+                failures.push(format!("server {pid}: {panic_count} panics: {}", server.stderr()));
             }
         }
         // memcached takes a second for this, and how it ends is not our concern.

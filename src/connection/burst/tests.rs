@@ -246,6 +246,93 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
+/// Well-formed requests in text, also of the meta commands.
+fn requests() -> impl Strategy<Value = Vec<u8>> {
+    let request = prop_oneof![
+        "(get|gets) [abc]( [abc]){0,3}\r\n",
+        "(gat|gats) [0-9] [abc]( [abc])?\r\n",
+        "(set|add|replace|append|prepend) [abc] [0-9]{1,3} 0 3( noreply)?\r\n[0-9a-z]{3}\r\n",
+        "cas [abc] 0 0 3 [0-9]( noreply)?\r\nxyz\r\n",
+        "(incr|decr|touch) [abc] [0-9]{1,3}( noreply)?\r\n",
+        "(delete [abc]( noreply)?|mn|version|flush_all)\r\n",
+        "(mg|md|ma|me) [abc]( [vtfcskbqIhlTNRDJMEFCSO][0-9a-z]{0,3}){0,5}\r\n",
+        "(mg|md|ma) YWI= b( [vtfcskbqIhlTNRDJMEFCSO][0-9a-z]{0,3}){0,5}\r\n",
+        "ms [abc] 3( [vtfcskbqIhlTNRDJMEFCSO][0-9a-z]{0,3}){0,5}\r\n[0-9a-z]{3}\r\n",
+    ];
+    proptest::collection::vec(request, 1..12).prop_map(|requests| requests.concat().into_bytes())
+}
+
+/// What happens to a request on its way.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Flip(u8),
+    Cut(usize),
+    Repeat(usize),
+    Insert(Vec<u8>),
+}
+
+impl Mutation {
+    fn apply(&self, at: usize, bytes: &mut Vec<u8>) {
+        let until = |len: &usize| (at + len).min(bytes.len());
+        match self {
+            Self::Flip(mask) => bytes[at] ^= mask,
+            Self::Cut(len) => drop(bytes.drain(at..until(len))),
+            Self::Repeat(len) => {
+                let part = bytes[at..until(len)].to_vec();
+                bytes.splice(at..at, part);
+            }
+            Self::Insert(part) => drop(bytes.splice(at..at, part.iter().copied())),
+        }
+    }
+}
+
+/// The same, damaged in a few places.
+fn mutated(requests: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    const TELLING: &[&str] =
+        &["\r\n", "\n", "\r", " ", "\0", "-1", "4294967296", " q", " k", " b", " noreply"];
+    let mutation = prop_oneof![
+        (1..=u8::MAX).prop_map(Mutation::Flip),
+        (1..40_usize).prop_map(Mutation::Cut),
+        (1..40_usize).prop_map(Mutation::Repeat),
+        proptest::sample::select(TELLING)
+            .prop_map(|part| Mutation::Insert(part.as_bytes().to_vec())),
+        proptest::collection::vec(any::<u8>(), 1..12).prop_map(Mutation::Insert),
+        Just(Mutation::Insert(vec![b'k'; 251])),
+    ];
+    let mutations = proptest::collection::vec((any::<proptest::sample::Index>(), mutation), 0..6);
+    (requests, mutations).prop_map(|(mut bytes, mutations)| {
+        for (at, mutation) in &mutations {
+            if !bytes.is_empty() {
+                mutation.apply(at.index(bytes.len()), &mut bytes);
+            }
+        }
+        // Where a longer line is cut does make a difference.
+        if bytes.first() != Some(&REQUEST_MAGIC) {
+            bytes.truncate(2000);
+        }
+        bytes
+    })
+}
+
+/// Whether `stats` is answered, where counters of reads and yields may differ with the cuts.
+fn has_counters(replies: &[u8]) -> bool {
+    replies.windows(3).any(|word| word == b"pid")
+}
+
+/// However damaged requests are cut, they have the same replies.
+fn check_cuts(input: &[u8], cuts: &mut [usize]) -> Result<(), TestCaseError> {
+    cuts.sort_unstable();
+    let whole = talk(&instance(), input, &[]);
+    let each: Vec<usize> = (1..input.len().min(2000)).collect();
+    for cuts in [&each, &*cuts] {
+        let pieces = talk(&instance(), input, cuts);
+        if !has_counters(&whole.0) {
+            prop_assert_eq!(&whole, &pieces);
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -267,6 +354,25 @@ proptest! {
         prop_assert_eq!(&whole, &talk(&instance(), &input, &cuts));
         let each: Vec<usize> = (1..input.len().min(2000)).collect();
         prop_assert_eq!(&whole, &talk(&instance(), &input, &each));
+    }
+
+    /// Damaged requests have the same replies however they are cut, and harm nothing that was asked before.
+    #[test]
+    fn damaged_requests_do_no_harm(input in mutated(requests()), mut cuts in proptest::collection::vec(0..2000_usize, 0..12)) {
+        check_cuts(&input, &mut cuts)?;
+        if input.first() != Some(&REQUEST_MAGIC) {
+            let (replies, closed) = talk(&instance(), &input, &[]);
+            let behind = talk(&instance(), &[b"mn\r\n", &input[..]].concat(), &[]);
+            if !has_counters(&replies) {
+                prop_assert_eq!(behind, ([b"MN\r\n", &replies[..]].concat(), closed));
+            }
+        }
+    }
+
+    /// The same in the binary protocol.
+    #[test]
+    fn damaged_frames_do_no_harm(input in mutated(frames()), mut cuts in proptest::collection::vec(0..200_000_usize, 0..12)) {
+        check_cuts(&input, &mut cuts)?;
     }
 
     /// No bytes make it panic, or turn without end.
