@@ -230,6 +230,10 @@ impl Shard {
             Err(miss) => return Ok((Arithmetic::Miss(miss), Deadline::NEVER)),
         };
         let before = item.deadline;
+        // Before its unique is looked at, as in memcached.
+        if item.value.is_empty() {
+            return Ok((Arithmetic::NonNumeric, before));
+        }
         if !has_expected(item, count.cas.expected) {
             return Ok((Arithmetic::Exists, before));
         }

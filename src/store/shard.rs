@@ -353,13 +353,17 @@ impl Shard {
         let layout = found.layout;
         let bytes = self.bytes(found.place);
         let before = layout.deadline(bytes);
+        let value = self.value(found.place, layout);
+        // Before its unique is looked at, as in memcached.
+        if value.is_empty() {
+            return Ok((Arithmetic::NonNumeric, before));
+        }
         if !self.has_expected(found, count.cas.expected) {
             return Ok((Arithmetic::Exists, before));
         }
         if layout.body(bytes).is_some() {
             return Ok((Arithmetic::NonNumeric, before));
         }
-        let value = self.value(found.place, layout);
         let number = match value.rest {
             [] => number_in(value.front),
             _ => number_in(&value.to_vec()),
