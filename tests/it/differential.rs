@@ -1,22 +1,25 @@
 //! Larder and Debian's memcached 1.6.18 side by side, on sessions at random: the same requests, the same replies, byte
-//! for byte, and the same counters. What may differ is listed in `differential/wanted.rs`, and nothing else may.
+//! for byte, and the same counters. Classic and meta commands share keys and connections. What may differ is listed in
+//! `differential/wanted.rs` and `differential/wanted/meta.rs`, and nothing else may.
 //!
 //! The seed is fixed. `LARDER_DIFFERENTIAL=COMMANDS[,SEED]` plays so many commands of another one; best with `--release`.
 
 mod generate;
 mod pair;
+mod reply;
 mod unit;
 mod wanted;
 
 use crate::{LARDER, skipped};
-use generate::{session, text_request};
+use generate::{meta_request, session, text_request};
 use pair::Pair;
+use proptest::prop_oneof;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
-use wanted::WANTED;
+use wanted::wanted;
 
 /// Commands that a plain run plays.
 const COMMAND_COUNT: u64 = 60_000;
@@ -56,7 +59,7 @@ fn text_sessions_are_answered_as_by_memcached() {
         ..Config::default()
     };
     let pair = RefCell::new(Pair::start(Path::new(LARDER), memcached));
-    let sessions = session(text_request());
+    let sessions = session(prop_oneof![text_request(), meta_request()]);
     let started = Instant::now();
     for run in 0_u64.. {
         if pair.borrow().request_count >= command_count {
@@ -80,7 +83,7 @@ fn text_sessions_are_answered_as_by_memcached() {
         pair.request_count,
         started.elapsed().as_secs_f64()
     );
-    for (wanted, count) in WANTED.iter().zip(&pair.wanted_counts) {
+    for (wanted, count) in wanted().zip(&pair.wanted_counts) {
         println!("{count:9}  {}", wanted.reason);
         assert!(*count > 0, "a difference that never shows: {}", wanted.reason);
     }

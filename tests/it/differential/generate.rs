@@ -1,10 +1,14 @@
 //! Sessions at random: few keys, so that state matters; numbers at their limits; well-formed requests, and the same with
 //! a word or two too many, too few or wrong, or with a block that is not as long as announced.
 
+mod meta;
+
 use super::unit::{Bytes, UNIQUE_OF};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+
+pub(crate) use meta::meta_request;
 
 /// Largest item of both servers, in bytes: as it is without options. memcached 1.6.18 crashes when it is less.
 pub(crate) const ITEM_SIZE_MAX: usize = 1024 * 1024;
@@ -49,15 +53,17 @@ struct Form {
 pub(crate) fn text_request() -> impl Strategy<Value = Bytes> {
     let mangles = prop_oneof![7 => Just(Vec::new()), 3 => vec(mangle(), 1..3)];
     let end = prop_oneof![9 => Just("\r\n"), 1 => Just("\n")];
-    (form(), mangles, end).prop_map(|(mut form, mangles, end)| {
-        for mangle in &mangles {
-            mangle.apply(&mut form.words);
-        }
-        let mut bytes = form.words.join(&b' ');
-        bytes.extend_from_slice(end.as_bytes());
-        bytes.extend(form.block.unwrap_or_default());
-        Bytes(bytes)
-    })
+    (form(), mangles, end).prop_map(|(form, mangles, end)| line_of(form, &mangles, end))
+}
+
+fn line_of(mut form: Form, mangles: &[Mangle], end: &str) -> Bytes {
+    for mangle in mangles {
+        mangle.apply(&mut form.words);
+    }
+    let mut bytes = form.words.join(&b' ');
+    bytes.extend_from_slice(end.as_bytes());
+    bytes.extend(form.block.unwrap_or_default());
+    Bytes(bytes)
 }
 
 /// What may be wrong with a line.

@@ -5,10 +5,10 @@
 //! this file knows is stored and read at the end of each turn; when that has come, so has all else.
 
 use super::generate::{CONNECTION_COUNT, ITEM_SIZE_MAX, Turn};
-use super::unit::{UNIQUE_OF, Unit, units};
-use super::wanted::{Line, Peer, WANTED};
+use super::reply::Uniques;
+use super::unit::units;
+use super::wanted::{Line, Peer, wanted};
 use crate::process::{DEADLINE, Server};
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
@@ -49,10 +49,7 @@ struct Side {
     args: Vec<String>,
     server: Server,
     streams: [Option<TcpStream>; CONNECTION_COUNT],
-    /// CAS uniques in the order in which they were seen.
-    uniques: HashMap<Vec<u8>, usize>,
-    /// The last one of each key.
-    last_unique: HashMap<Vec<u8>, Vec<u8>>,
+    uniques: Uniques,
 }
 
 /// Both, and what was done with them.
@@ -81,13 +78,20 @@ impl Pair {
         // Without the crawler and the maintainer, which hold items now and then so that a number is not padded, and
         // remove them before they are missed.
         let extended = [&args[..], &["-o", "no_lru_maintainer,no_lru_crawler"]].concat();
-        Self {
+        let mut pair = Self {
             larder: Side::start("Larder", larder, &args),
             memcached: Side::start("memcached", memcached, &extended),
             turn_count: 0,
             request_count: 0,
-            wanted_counts: vec![0; WANTED.len()],
+            wanted_counts: vec![0; wanted().count()],
+        };
+        for side in pair.sides() {
+            // The first uniques are what a session takes for those of no item.
+            let sets = b"set ~ 0 0 0 noreply\r\n\r\n".repeat(99);
+            side.ask(&[&sets[..], b"set ~ 0 0 0\r\n\r\n"].concat(), b"STORED\r\n")
+                .expect("a server that has just started takes values");
         }
+        pair
     }
 
     /// Plays a session; an error says what differed.
@@ -109,8 +113,7 @@ impl Pair {
 
     fn try_play(&mut self, turns: &[Turn]) -> Result<(), String> {
         for side in self.sides() {
-            side.uniques.clear();
-            side.last_unique.clear();
+            side.uniques = Uniques::default();
             side.ask(b"flush_all\r\nstats detail off\r\nstats reset\r\n", b"RESET\r\n")?;
         }
         // What was sent of the next turn of each connection.
@@ -138,11 +141,11 @@ impl Pair {
     fn sent(&mut self, turn: &Turn) -> Vec<Sent> {
         let stream: Vec<u8> = turn.requests.iter().flat_map(|request| request.0.clone()).collect();
         let mut requests = Vec::new();
-        for unit in units(&stream) {
-            let [for_larder, for_memcached] = self.sides().map(|side| side.rendered(&unit));
-            let line = Line::new(&for_memcached);
-            let applied = WANTED
-                .iter()
+        let units = units(&stream);
+        for (index, unit) in units.iter().enumerate() {
+            let [for_larder, for_memcached] = self.sides().map(|side| side.uniques.rendered(unit));
+            let line = Line::new(&for_memcached, &units[..index]);
+            let applied = wanted()
                 .enumerate()
                 .find_map(|(row, wanted)| Some((row, (wanted.applies)(&line)?)));
             let (row, peer) = applied.unzip();
@@ -181,7 +184,11 @@ impl Pair {
         };
         let len = first.early_len_max * usize::from(turn.early) / 256;
         // Which unique it is may be learnt until then.
-        let len = if first.larder.starts_with(b"cas") { len.min(4) } else { len };
+        let len = if first.larder.starts_with(b"cas") || first.larder.starts_with(b"m") {
+            len.min(2)
+        } else {
+            len
+        };
         for (side, bytes) in self.sides().into_iter().zip([&first.larder, &first.memcached]) {
             side.send(turn.connection, &bytes[..len])?;
         }
@@ -243,7 +250,8 @@ impl Pair {
                 }
                 reply
             })?;
-            replies.push(side.normal(&reply)?);
+            let reply = side.uniques.normal(&reply);
+            replies.push(reply.map_err(|text| format!("{}: {text}", side.name))?);
         }
         if replies[0] == replies[1] {
             return Ok(());
@@ -287,8 +295,7 @@ impl Side {
             args: args.iter().map(ToString::to_string).collect(),
             server: Server::start(program, args),
             streams: Default::default(),
-            uniques: HashMap::new(),
-            last_unique: HashMap::new(),
+            uniques: Uniques::default(),
         }
     }
 
@@ -363,49 +370,5 @@ impl Side {
         let is_counted =
             |line: &&str| line.split(' ').nth(1).is_some_and(|name| COUNTED.contains(&name));
         Ok(text.lines().filter(is_counted).map(str::to_owned).collect())
-    }
-
-    /// A request with the unique that this server gave the item; 1 where it is not known.
-    fn rendered(&self, unit: &Unit) -> Unit {
-        let mut words = unit.words();
-        let unique = words.get_mut(5).filter(|word| word.first() == Some(&UNIQUE_OF));
-        let Some(unique) = unique.filter(|_| unit.is_storage()) else {
-            return unit.clone();
-        };
-        *unique = self.last_unique.get(&unique[1..]).map_or(b"1", Vec::as_slice);
-        unit.with_words(&words)
-    }
-
-    /// Replies with each CAS unique as its number in the order in which this server showed them, whatever it is.
-    fn normal(&mut self, mut replies: &[u8]) -> Result<Vec<u8>, String> {
-        let mut normal = Vec::with_capacity(replies.len());
-        while !replies.is_empty() {
-            let line_end = replies.windows(2).position(|end| end == b"\r\n");
-            let line_end = line_end.ok_or_else(|| {
-                format!("{}: a line without end: {}", self.name, replies.escape_ascii())
-            })?;
-            let (line, rest) = replies.split_at(line_end);
-            let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-            let mut len = 2;
-            normal.extend_from_slice(line);
-            if let [b"VALUE", key, _, value_len, unique @ ..] = &words[..] {
-                let text = String::from_utf8_lossy(value_len);
-                let value_len: usize =
-                    text.parse().map_err(|_| format!("{}: no length: {text}", self.name))?;
-                len += value_len + 2;
-                if let [unique] = unique {
-                    let next = self.uniques.len();
-                    let number = *self.uniques.entry(unique.to_vec()).or_insert(next);
-                    self.last_unique.insert(key.to_vec(), unique.to_vec());
-                    normal.truncate(normal.len() - unique.len());
-                    normal.extend_from_slice(format!("(unique {number})").as_bytes());
-                }
-            }
-            let part =
-                rest.get(..len).ok_or_else(|| format!("{}: a value without end", self.name))?;
-            normal.extend_from_slice(part);
-            replies = &rest[len..];
-        }
-        Ok(normal)
     }
 }

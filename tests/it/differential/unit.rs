@@ -9,7 +9,7 @@ const WORDS_MAX: usize = 23;
 const VALUE_LEN_MAX: u64 = i32::MAX as u64 - 2;
 /// More is too much to send, in bytes; more than the largest item.
 const SENT_LEN_MAX: usize = 2 << 20;
-/// In a `cas` line, a word that begins with this byte stands for the unique that was last seen of the key that the rest
+/// In a `cas` line, a word that begins with this byte, and in a meta command one with a `C` before it, stands for the unique that was last seen of the key that the rest
 /// of it names.
 pub(crate) const UNIQUE_OF: u8 = 0x01;
 
@@ -49,6 +49,17 @@ impl Unit {
         self.words().first().is_some_and(|verb| VERBS.contains(verb))
     }
 
+    /// Whether it is a meta command.
+    pub(crate) fn is_meta(&self) -> bool {
+        const VERBS: [&[u8]; 6] = [b"mg", b"ms", b"md", b"ma", b"me", b"mn"];
+        self.words().first().is_some_and(|verb| VERBS.contains(verb))
+    }
+
+    /// Whether a data block should follow its line.
+    pub(crate) fn has_block(&self) -> bool {
+        self.is_storage() || self.words().first() == Some(&&b"ms"[..])
+    }
+
     /// Length of its line with the end.
     pub(crate) fn line_len(&self) -> usize {
         self.line.0.len() + self.end.len()
@@ -79,8 +90,9 @@ pub(crate) fn units(mut stream: &[u8]) -> Vec<Unit> {
             None => (line, &b"\n"[..]),
         };
         let mut unit = Unit { line: Bytes(line.to_vec()), end, block: None };
-        let value_len = unit.words().get(4).and_then(|word| length(word));
-        if let (true, Some(value_len)) = (unit.is_storage(), value_len) {
+        let len_index = if unit.is_storage() { 4 } else { 2 };
+        let value_len = unit.words().get(len_index).and_then(|word| length(word));
+        if let (true, Some(value_len)) = (unit.has_block(), value_len) {
             if value_len > SENT_LEN_MAX {
                 continue;
             }

@@ -5,6 +5,9 @@
 //! say what Larder does. The generator also keeps away from data lengths over 2 MiB, tabs in numbers, and `verbosity` above
 //! 0, which makes the log grow.
 
+mod meta;
+mod values;
+
 use super::unit::{Unit, number, signed};
 use std::ops::RangeInclusive;
 
@@ -32,14 +35,24 @@ pub(crate) struct Line<'unit> {
     unit: &'unit Unit,
     words: Vec<&'unit [u8]>,
     noreply: bool,
+    /// A `mg` of its key was sent in the same turn.
+    is_held: bool,
 }
 
 impl<'unit> Line<'unit> {
-    pub(crate) fn new(unit: &'unit Unit) -> Self {
+    /// A request, and those that were sent before it in one turn.
+    pub(crate) fn new(unit: &'unit Unit, before: &[Unit]) -> Self {
         let words = unit.words();
         let count = words.iter().filter(|word| !word.is_empty()).count();
-        let mut line = Self { unit, words, noreply: false };
-        line.noreply = count > 1 && line.words.last() == Some(&&b"noreply"[..]) && !line.is(GETS);
+        let is_held = before.iter().any(|other| {
+            let other = other.words();
+            other.first() == Some(&&b"mg"[..]) && may_be_one(other.get(1), words.get(1))
+        });
+        let mut line = Self { unit, words, noreply: false, is_held };
+        line.noreply = count > 1
+            && line.words.last() == Some(&&b"noreply"[..])
+            && !line.is(GETS)
+            && !unit.is_meta();
         line
     }
 
@@ -56,13 +69,13 @@ impl<'unit> Line<'unit> {
     }
 
     fn is_known(&self) -> bool {
-        self.unit.is_storage() || self.is(LINES)
+        self.unit.is_storage() || self.is(LINES) || self.unit.is_meta()
     }
 
     /// How many words a command has at least.
     fn words_min(&self) -> usize {
         match self.verb() {
-            b"get" | b"gets" | b"delete" | b"verbosity" => 2,
+            b"get" | b"gets" | b"delete" | b"verbosity" | b"mg" | b"md" | b"ma" | b"me" => 2,
             b"gat" | b"gats" | b"touch" | b"incr" | b"decr" => 3,
             b"cas" => 6,
             _ if self.unit.is_storage() => 5,
@@ -126,6 +139,11 @@ fn bad_line() -> Vec<u8> {
     format!("incr {} 1\r\n", "k".repeat(251)).into_bytes()
 }
 
+/// Whether two words may name one key: they are one, or one of them may be base64.
+fn may_be_one(word: Option<&&[u8]>, other: Option<&&[u8]>) -> bool {
+    word == other || [word, other].iter().flatten().any(|word| word.len() == 4)
+}
+
 fn is_key(word: &[u8]) -> bool {
     (1..=250).contains(&word.len())
 }
@@ -145,28 +163,16 @@ fn is_wide_number(word: &[u8]) -> bool {
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// The first row that applies counts.
-pub(crate) const WANTED: &[Wanted] = &[
+/// All rows; the first one that applies counts.
+pub(crate) fn wanted() -> impl Iterator<Item = &'static Wanted> {
+    values::WANTED.iter().chain(WANTED).chain(meta::WANTED)
+}
+
+/// Of all commands, and the classic ones.
+const WANTED: &[Wanted] = &[
     Wanted {
         reason: "1.6.18 ends its words at a NUL; it is a byte like any other",
         applies: |line| line.unit.line.0.contains(&0).then_some(Peer::Nothing),
-    },
-    Wanted {
-        reason: "1.6.18 counts on from what stands behind a value of white space alone, whatever it is",
-        applies: |line| {
-            let value = &line.unit.block.as_ref()?.0;
-            let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
-            let is_blank = value.len() > 2 && value[..value.len() - 2].iter().all(is_space);
-            is_blank.then_some(Peer::Nothing)
-        },
-    },
-    Wanted {
-        reason: "1.6.18 takes a number from 2^63 up for none when a minus stands anywhere behind it in its memory, where it \
-            was left by whatever was stored there before",
-        applies: |line| {
-            let block = &line.unit.block.as_ref()?.0;
-            (block.contains(&b'-') || line.word(1).contains(&b'-')).then_some(Peer::Nothing)
-        },
     },
     Wanted {
         reason: "what ends in so few seconds may end while a session runs, and not for both at once",
@@ -228,7 +234,7 @@ pub(crate) const WANTED: &[Wanted] = &[
         reason: "memcached reads the payload behind a bad data length as commands; Larder closes after the error (quirk that \
             is not to be copied, protocol/src/parse.rs)",
         applies: |line| {
-            let is_lost = line.unit.is_storage() && line.unit.block.is_none();
+            let is_lost = line.unit.has_block() && line.unit.block.is_none();
             is_lost.then(|| Peer::Ends([&bad_line()[..], b"quit\r\n"].concat()))
         },
     },

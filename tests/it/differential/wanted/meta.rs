@@ -1,0 +1,166 @@
+//! Where the meta commands of Larder and of memcached 1.6.18 are to differ.
+
+use super::{LONG_AGO, Line, Peer, Wanted, bad_line, is_flags, is_key, is_wide_number};
+use crate::differential::generate::ITEM_SIZE_MAX;
+use crate::differential::unit::{number, signed};
+
+/// The letters that are flags.
+const LETTERS: &[u8] = b"vkfstchluqxIPLbOTNRFCEJDM";
+/// So many words 1.6.18 takes.
+const WORDS_MAX: usize = 18;
+const OPAQUE_LEN_MAX: usize = 32;
+
+impl<'unit> Line<'unit> {
+    /// Where its flags begin.
+    fn flags_at(&self) -> usize {
+        if self.is(&["ms"]) { 3 } else { 2 }
+    }
+
+    /// The flags of a meta command.
+    fn flags(&self) -> &[&'unit [u8]] {
+        self.words.get(self.flags_at()..).filter(|_| self.unit.is_meta()).unwrap_or_default()
+    }
+
+    /// The token of a flag.
+    fn token(&self, letter: u8) -> Option<&'unit [u8]> {
+        let flag = self.flags().iter().find(|flag| flag.first() == Some(&letter))?;
+        Some(&flag[1..])
+    }
+
+    /// The flag at which reading ends, because it is none or is there twice.
+    fn stop(&self) -> Option<&'unit [u8]> {
+        let flags = self.flags();
+        flags.iter().enumerate().find_map(|(index, flag)| {
+            let is_twice = flags[..index].iter().any(|other| other[0] == flag[0]);
+            (is_twice || !LETTERS.contains(&flag[0])).then_some(*flag)
+        })
+    }
+
+    /// The same with other flags.
+    fn with_flags(&self, flag: impl Fn(&'unit [u8]) -> Option<Vec<u8>>) -> Option<Peer> {
+        let (before, flags) = self.words.split_at(self.flags_at().min(self.words.len()));
+        let mut is_other = false;
+        let words = before.iter().map(|word| word.to_vec()).chain(flags.iter().map(|word| {
+            let other = flag(word);
+            is_other |= other.is_some();
+            other.unwrap_or_else(|| word.to_vec())
+        }));
+        let words: Vec<Vec<u8>> = words.collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        is_other.then(|| Peer::Instead(self.unit.with_words(&words).bytes()))
+    }
+
+    fn has_meta_key(&self) -> bool {
+        self.unit.is_meta() && is_key(self.word(1))
+    }
+}
+
+pub(super) const WANTED: &[Wanted] = &[
+    Wanted {
+        reason: "1.6.18 reads the block behind a key of ms that is too long as commands; it is swallowed",
+        applies: |line| {
+            (line.is(&["ms"]) && !is_key(line.word(1))).then(|| Peer::Instead(bad_line()))
+        },
+    },
+    Wanted {
+        reason: "1.6.18 takes fewer words",
+        applies: |line| {
+            let is_long = line.unit.is_meta() && line.words.len() > WORDS_MAX;
+            is_long.then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 knows no E and no x",
+        applies: |line| {
+            let is_new = line.token(b'E').is_some() || line.token(b'x').is_some();
+            (is_new && !line.is(&["me", "mn"])).then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 calls what begins with neither a letter nor a digit an invalid flag",
+        applies: |line| {
+            let stop = line.stop().filter(|_| line.is(&["mg", "ms"]) && line.has_meta_key())?;
+            let is_sign = stop[0] < 0x7f && !stop[0].is_ascii_alphanumeric();
+            is_sign.then(|| Peer::Instead(bad_line()))
+        },
+    },
+    Wanted {
+        reason: "1.6.18 reads no base64 in me",
+        applies: |line| {
+            (line.is(&["me"]) && line.flags().contains(&&b"b"[..])).then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 does first what an opaque that is too long comes with",
+        applies: |line| {
+            let is_long = line.token(b'O').is_some_and(|token| token.len() >= OPAQUE_LEN_MAX);
+            (is_long && !line.is(&["me", "mn"])).then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 ignores C of mg",
+        applies: |line| (line.is(&["mg"]) && line.token(b'C').is_some()).then_some(Peer::Nothing),
+    },
+    Wanted {
+        reason: "memcached shows the seconds up to a time in the past as a number that is too large",
+        applies: |line| {
+            let is_past = |letter| {
+                let seconds = signed(line.token(letter)?)?;
+                Some(seconds < 0 || LONG_AGO.contains(&seconds))
+            };
+            let is_shown = line.token(b't').is_some() && line.is(&["mg", "ma"]);
+            let is_past = is_past(b'T') == Some(true) || is_past(b'N') == Some(true);
+            (is_shown && is_past).then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 shows no size in ms",
+        applies: |line| (line.is(&["ms"]) && line.token(b's').is_some()).then_some(Peer::Nothing),
+    },
+    Wanted {
+        reason: "1.6.18 ignores N of ms",
+        applies: |line| (line.is(&["ms"]) && line.token(b'N').is_some()).then_some(Peer::Nothing),
+    },
+    Wanted {
+        reason: "memcached removes the old item in any mode when a value of ms is too large",
+        applies: |line| {
+            let block = &line.unit.block.as_ref().filter(|_| line.is(&["ms"]))?.0;
+            let is_kept = line.token(b'M').is_some() || line.token(b'C').is_some();
+            (is_kept && block.len() > ITEM_SIZE_MAX / 2).then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 shows what ma makes though it is quiet",
+        applies: |line| {
+            let is_quiet = line.token(b'q').is_some() && line.token(b'N').is_some();
+            (line.is(&["ma"]) && is_quiet).then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 gives the new exptime of a number that outgrows its width to the one that was",
+        applies: |line| {
+            let is_smaller = line.token(b'M').is_some_and(|token| matches!(token, b"D" | b"-"));
+            let is_other = line.is(&["ma"]) && line.token(b'T').is_some() && !is_smaller;
+            is_other.then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 takes a sign before the numbers of flags, cuts exptimes to 32 bits, and takes one letter behind M \
+            alone; numbers are strict, more of a mode's name is ignored, and none is no mode",
+        applies: |line| {
+            line.with_flags(|flag| {
+                let (letter, token) = flag.split_first()?;
+                let is_good = match letter {
+                    b'M' if token.is_empty() => return Some(b"Mx".to_vec()),
+                    b'M' => return (token.len() > 1).then(|| vec![b'M', token[0]]),
+                    b'T' | b'N' | b'R' => signed(token).is_some(),
+                    b'C' | b'D' | b'J' => number(token).is_some(),
+                    b'F' => is_flags(token),
+                    _ => return None,
+                };
+                (!is_good && is_wide_number(token)).then(|| vec![*letter, b'x'])
+            })
+            .filter(|_| line.unit.is_meta() && !line.is(&["me", "mn"]))
+        },
+    },
+];
