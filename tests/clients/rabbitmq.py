@@ -89,8 +89,12 @@ def _wait_until_ready(process, port, log):
 
 @contextmanager
 def _held_port():
-    """A port that nobody else is given: bound here, where nobody listens, and free to be bound again."""
+    """A port that nobody else is given: bound here, where nobody listens, and free to be bound again.
+
+    On all addresses: RabbitMQ looks whether it could have its node's port everywhere, and another test
+    may have a crowd that comes from other addresses of the loopback network.
+    """
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind((HOST, 0))
+        holder.bind(("", 0))
         yield holder.getsockname()[1]
