@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// How long a server may take to start, to answer or to stop before the test fails.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
