@@ -188,7 +188,7 @@ pub(crate) fn lru_crawler(words: &Words<'_>) -> Result<Admin, Reject> {
         (b"enable", 2) => LruCrawler::Enable(true),
         (b"disable", 2) => LruCrawler::Enable(false),
         (b"sleep", 3) => match number()? {
-            0..=CRAWLER_SLEEP_MAX_US => LruCrawler::Sleep(number()?),
+            us @ 0..=CRAWLER_SLEEP_MAX_US => LruCrawler::Sleep(us),
             _ => return Err(Reject::Admin(AdminReject::CrawlerSleepTooLong)),
         },
         (b"tocrawl", 3) => LruCrawler::ToCrawl(number()?),

@@ -167,8 +167,7 @@ pub fn parse(input: &[u8], limits: Limits) -> Parsed<'_> {
         Read::Action(action) => action,
         Read::Update(update) => {
             let Update { verb, key, flags, .. } = update;
-            let item_len = limits.item_size(key.len(), flags, value_len as u64);
-            if item_len > u64::from(limits.item_size_max) {
+            if limits.is_over(key.len(), flags, value_len) {
                 Action::StoreTooLarge { verb, key }
             } else if let Some(value) = input.get(head_len..request_len) {
                 Action::Store { update, value }

@@ -56,6 +56,11 @@ impl Limits {
             + value_len
             + 2
     }
+
+    /// Whether an item is too large.
+    pub(crate) fn is_over(self, key_len: usize, flags: u32, value_len: usize) -> bool {
+        self.item_size(key_len, flags, value_len as u64) > u64::from(self.item_size_max)
+    }
 }
 
 /// What the front of a read buffer holds.
@@ -270,13 +275,8 @@ fn store<'a>(
     limits: Limits,
 ) -> Parsed<'a> {
     let words = Words::split(line);
-    let value_len = strict_u64(words.at(4)).filter(|len| *len <= VALUE_LEN_MAX);
-    let Some(value_len) = value_len.and_then(|len| usize::try_from(len).ok()) else {
-        return Parsed::Refused {
-            reply: Some(Reject::BadLine),
-            consumed: line_len,
-            then: Then::Close,
-        };
+    let Some(value_len) = value_len(words.at(4)) else {
+        return refuse_unknown_block(line_len);
     };
     let noreply = words.noreply();
     let consumed = line_len + value_len + BLOCK_END.len();
@@ -297,11 +297,21 @@ fn store<'a>(
     block(StoreLine { verb, key, flags, exptime, noreply, line_len, value_len }, input, limits)
 }
 
+/// The length of a data block, as its line has it.
+fn value_len(word: &[u8]) -> Option<usize> {
+    strict_u64(word).filter(|len| *len <= VALUE_LEN_MAX)?.try_into().ok()
+}
+
+/// Without a length, where the next request begins is not known.
+fn refuse_unknown_block<'a>(line_len: usize) -> Parsed<'a> {
+    Parsed::Refused { reply: Some(Reject::BadLine), consumed: line_len, then: Then::Close }
+}
+
 /// The data block behind the line of a storage command.
 fn block<'a>(line: StoreLine<'a>, input: &'a [u8], limits: Limits) -> Parsed<'a> {
     let StoreLine { verb, key, flags, exptime, noreply, line_len, value_len } = line;
     let consumed = line.request_len();
-    if limits.item_size(key.len(), flags, value_len as u64) > u64::from(limits.item_size_max) {
+    if limits.is_over(key.len(), flags, value_len) {
         return request(Request::StoreTooLarge { verb, key, noreply }, consumed);
     }
     match input.get(line_len..consumed).map(|block| block.strip_suffix(BLOCK_END)) {

@@ -62,21 +62,44 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Where the first space is, or the end. Words are short: eight bytes at once in a register are found sooner than the
-/// call of a routine for long ones would take.
+/// Where the first space is, or the end.
+#[inline]
 pub(crate) fn space_at(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 0xff;
-    const HIGHS: u64 = ONES << 7;
+    let zeros = |word: u64| {
+        let spaces_are_zero = word ^ (ONES * u64::from(b' '));
+        spaces_are_zero.wrapping_sub(ONES) & !spaces_are_zero
+    };
+    first_at(bytes, zeros, |byte| byte == b' ')
+}
+
+/// Where the first byte is that ends a word of the plain sort, a space or a control character; or the end.
+#[inline]
+pub(crate) fn plain_end_at(bytes: &[u8]) -> usize {
+    const PRINTABLE_MIN: u8 = b' ' + 1;
+    let below = |word: u64| word.wrapping_sub(ONES * u64::from(PRINTABLE_MIN)) & !word;
+    first_at(bytes, below, |byte| byte < PRINTABLE_MIN)
+}
+
+/// A 1 in each byte.
+const ONES: u64 = u64::MAX / 0xff;
+/// The highest bit of each byte.
+const HIGHS: u64 = ONES << 7;
+
+/// Where the first byte is that is looked for, or the end. Words are short: eight bytes at once in a register are found
+/// sooner than the call of a routine for long ones would take.
+///
+/// In `found` the lowest of the [`HIGHS`] that are set must be that of the first such byte; the others may be anything
+/// (H. S. Warren, Hacker's Delight, 6-1, and S. E. Anderson, Bit Twiddling Hacks, "hasless").
+#[inline]
+fn first_at(bytes: &[u8], found: impl Fn(u64) -> u64, is_it: impl Fn(u8) -> bool) -> usize {
     let (chunks, rest) = bytes.as_chunks::<8>();
     for (index, chunk) in chunks.iter().enumerate() {
-        let spaces_are_zero = u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b' '));
-        // The lowest of these bits is that of the first byte that is zero (H. S. Warren, Hacker's Delight, 6-1).
-        let zeros = spaces_are_zero.wrapping_sub(ONES) & !spaces_are_zero & HIGHS;
-        if zeros != 0 {
-            return index * 8 + zeros.trailing_zeros() as usize / 8;
+        let highs = found(u64::from_le_bytes(*chunk)) & HIGHS;
+        if highs != 0 {
+            return index * 8 + highs.trailing_zeros() as usize / 8;
         }
     }
-    let at = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
+    let at = rest.iter().position(|byte| is_it(*byte)).unwrap_or(rest.len());
     chunks.len() * 8 + at
 }
 
@@ -134,6 +157,14 @@ mod tests {
         ) {
             let at = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
             prop_assert_eq!(space_at(&bytes), at);
+        }
+
+        #[test]
+        fn a_plain_word_ends_where_looking_at_each_byte_says(
+            bytes in proptest::collection::vec(prop_oneof![4 => 0x1e..0x24_u8, 20 => 0x21..0xff_u8], 0..40),
+        ) {
+            let end = bytes.iter().position(|byte| *byte <= b' ').unwrap_or(bytes.len());
+            prop_assert_eq!(plain_end_at(&bytes), end);
         }
     }
 

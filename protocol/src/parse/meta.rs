@@ -1,12 +1,12 @@
 //! The meta commands.
 
 use super::{
-    BLOCK_END, Limits, MetaStoreLine, Parsed, Then, VALUE_LEN_MAX, is_key, refuse, request,
+    BLOCK_END, Limits, MetaStoreLine, Parsed, is_key, refuse, refuse_unknown_block, request,
+    value_len,
 };
 use crate::meta::{Kind, MetaFlags, MetaVerb, next_word};
 use crate::reject::Reject;
 use crate::request::Request;
-use crate::token::strict_u64;
 
 /// Bytes of a verb.
 const VERB_LEN: usize = 2;
@@ -39,10 +39,8 @@ pub(super) fn set<'a>(
 ) -> Parsed<'a> {
     let (key, rest) = next_word(&line[VERB_LEN..]);
     let (len_word, rest) = next_word(rest);
-    let value_len = strict_u64(len_word).filter(|len| *len <= VALUE_LEN_MAX);
-    let Some(value_len) = value_len.and_then(|len| usize::try_from(len).ok()) else {
-        let reply = Some(Reject::BadLine);
-        return Parsed::Refused { reply, consumed: line_len, then: Then::Close };
+    let Some(value_len) = value_len(len_word) else {
+        return refuse_unknown_block(line_len);
     };
     let consumed = line_len + value_len + BLOCK_END.len();
     if !is_key(key) {
@@ -53,8 +51,7 @@ pub(super) fn set<'a>(
         Err(reject) => return refuse(reject, consumed),
     };
     let client_flags = if flags.has_terms() { flags.terms().client_flags } else { 0 };
-    let size = limits.item_size(flags.key_len(key), client_flags, value_len as u64);
-    if size > u64::from(limits.item_size_max) {
+    if limits.is_over(flags.key_len(key), client_flags, value_len) {
         return request(Request::MetaSetTooLarge { key, flags }, consumed);
     }
     let Some(block) = input.get(line_len..consumed) else {
