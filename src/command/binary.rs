@@ -140,21 +140,19 @@ fn touch(cx: &Context<'_>, origin: Origin, key: Key<'_>, exptime: u32, out: &mut
 }
 
 fn answer_count(cx: &Context<'_>, origin: Origin, key: Key<'_>, count: Count, out: &mut Vec<u8>) {
-    let initial = count.initial.map_or(0, |initial| initial.number);
-    let status = match arithmetic::count(cx, key, count) {
-        outcome @ (Arithmetic::Number(_) | Arithmetic::Created) => {
-            let number = if let Arithmetic::Number(number) = outcome { number } else { initial };
-            if !origin.is_quiet {
-                write_number(out, origin, number, count.cas.new.unwrap_or_default());
-            }
-            return;
-        }
-        Arithmetic::Exists => Status::Exists,
-        Arithmetic::Miss(_) => Status::NotFound,
-        Arithmetic::NonNumeric => Status::NonNumeric,
-        Arithmetic::NoMemory => Status::OutOfMemoryCounting,
+    let outcome = match arithmetic::count(cx, key, count) {
+        Arithmetic::Number(number) => Ok(number),
+        Arithmetic::Created => Ok(count.initial.map_or(0, |initial| initial.number)),
+        Arithmetic::Exists => Err(Status::Exists),
+        Arithmetic::Miss(_) => Err(Status::NotFound),
+        Arithmetic::NonNumeric => Err(Status::NonNumeric),
+        Arithmetic::NoMemory => Err(Status::OutOfMemoryCounting),
     };
-    write_status(out, origin, status);
+    match outcome {
+        Ok(_) if origin.is_quiet => {}
+        Ok(number) => write_number(out, origin, number, count.cas.new.unwrap_or_default()),
+        Err(status) => write_status(out, origin, status),
+    }
 }
 
 /// Appends a response for each of the statistics, and one without a name as their end.

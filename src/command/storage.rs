@@ -133,21 +133,21 @@ pub fn bad_block(cx: &Context<'_>, key: Option<Key<'_>>) -> Reject {
     Reject::BadDataChunk
 }
 
-/// A refused set removes what it was to replace, so that nobody reads a value its owner gave up; the
-/// other verbs leave it.
+/// An item that is too large: nothing is stored.
 pub(super) fn too_large(cx: &Context<'_>, verb: StoreVerb, key: Key<'_>) {
     let terms = Terms { verb, key, flags: 0, exptime: 0, cas: Cas::default() };
-    count_too_large(cx, &terms.write(&[], cx.now));
-    if verb == StoreVerb::Set {
-        cx.instance.store.remove(key);
-    }
+    refuse_too_large(cx, &terms.write(&[], cx.now));
 }
 
-/// Counts a command with a value that is too large, and tells those who watch.
-pub(super) fn count_too_large(cx: &Context<'_>, write: &Write<'_>) {
+/// Counts a command with a value that is too large, and tells those who watch. A refused set removes what it was to
+/// replace, so that nobody reads a value its owner gave up; the other modes leave it.
+pub(super) fn refuse_too_large(cx: &Context<'_>, write: &Write<'_>) {
     cx.counters.store_too_large.increment();
     cx.instance.prefixes.record_set(write.key.bytes());
     if cx.watched.has(Streams::MUTATIONS) {
         show(cx, write, 0, "too_large");
+    }
+    if write.mode == StoreMode::Set {
+        cx.instance.store.remove(write.key);
     }
 }

@@ -51,11 +51,17 @@ pub(super) struct Incoming {
     value_len: usize,
     /// Bytes of the block behind the front, with its end.
     tail_len: usize,
-    /// What is behind the value.
-    end: &'static [u8],
 }
 
 impl Line {
+    /// What is behind the value.
+    fn block_end(&self) -> &'static [u8] {
+        match self {
+            Self::Classic { .. } | Self::Meta { .. } => BLOCK_END,
+            Self::Frame { .. } => b"",
+        }
+    }
+
     /// Begins the command; `None` where it must come whole.
     fn begin(&self, cx: &Context<'_>, key: Key<'_>, value_len: usize) -> Option<Upload> {
         match self {
@@ -118,8 +124,6 @@ struct Front<'a> {
     len: usize,
     /// Of the value, in bytes.
     value_len: usize,
-    /// What is behind the value.
-    end: &'static [u8],
 }
 
 impl<'a> Front<'a> {
@@ -129,14 +133,14 @@ impl<'a> Front<'a> {
             Parsed::NeedBlock(line) => {
                 let StoreLine { verb, key, flags, exptime, noreply, line_len, value_len } = line;
                 let line = Line::Classic { verb, flags, exptime, noreply };
-                Some(Self { line, key, len: line_len, value_len, end: BLOCK_END })
+                Some(Self { line, key, len: line_len, value_len })
             }
             // What is kept of its flags is counted nowhere.
             Parsed::NeedMetaBlock(line) if line.flags.text().len() <= FLAGS_LEN_MAX => {
                 let MetaStoreLine { key, flags, line_len, value_len } = line;
                 let text = flags.text().into();
                 let line = Line::Meta { flags: flags.reread(&[]), text };
-                Some(Self { line, key, len: line_len, value_len, end: BLOCK_END })
+                Some(Self { line, key, len: line_len, value_len })
             }
             Parsed::NeedMetaBlock(_)
             | Parsed::Request { .. }
@@ -150,7 +154,7 @@ impl<'a> Front<'a> {
         match binary::parse(input, limits) {
             binary::Parsed::NeedValue { origin, update, head_len, value_len } => {
                 let line = Line::Frame { origin, update: update.with_key(|_| ()) };
-                Some(Self { line, key: update.key, len: head_len, value_len, end: b"" })
+                Some(Self { line, key: update.key, len: head_len, value_len })
             }
             binary::Parsed::Request { .. }
             | binary::Parsed::NeedMore { .. }
@@ -183,7 +187,7 @@ impl Incoming {
         let limits = cx.instance.limits;
         let front =
             if is_binary { Front::of_frame(input, limits) } else { Front::of_line(input, limits) };
-        let Some(Front { line, key, len, value_len, end }) = front else {
+        let Some(Front { line, key, len, value_len }) = front else {
             return Beginning::Refused;
         };
         // What has come may be only looked at then, and is kept nowhere yet.
@@ -198,9 +202,9 @@ impl Incoming {
             return Beginning::Refused;
         };
         let left_len = upload.left_len();
-        let tail_len = value_len - left_len + end.len();
+        let tail_len = value_len - left_len + line.block_end().len();
         let upload = Some(upload);
-        let incoming = Self { line, key: key.into(), upload, left_len, value_len, tail_len, end };
+        let incoming = Self { line, key: key.into(), upload, left_len, value_len, tail_len };
         Beginning::Begun(Box::new(incoming), len)
     }
 
@@ -264,9 +268,9 @@ impl Incoming {
 
     /// Carries out the command, of which all has come but the tail, which is here; appends its answer.
     pub(super) fn finish(self, cx: &Context<'_>, tail: &[u8], out: &mut Vec<u8>) {
-        let Self { line, key, upload, value_len, end, .. } = self;
+        let Self { line, key, upload, value_len, .. } = self;
         let key = cx.instance.store.key(&key);
-        match tail.strip_suffix(end) {
+        match tail.strip_suffix(line.block_end()) {
             Some(rest) => line.finish(cx, key, upload, rest, value_len, out),
             None => line.refuse(cx, key, out),
         }

@@ -10,8 +10,8 @@ use super::number::number_in;
 use super::segment::Pool;
 use super::value::Value;
 use super::{
-    Arithmetic, Count, Deleted, Delta, Empty, Inquiry, Inspected, ItemSize, ItemView, Listed,
-    Marked, Miss, Moment, NoRoom, Spoiling, StoreMode, StoreStats, Stored, Write,
+    Arithmetic, Count, Deleted, Empty, Inquiry, Inspected, ItemSize, ItemView, Listed, Marked,
+    Miss, Moment, NoRoom, Spoiling, StoreMode, StoreStats, Stored, Write,
 };
 use lru::LruCache;
 
@@ -240,10 +240,7 @@ impl Shard {
         let Some(old) = number_in(&item.value) else {
             return Ok((Arithmetic::NonNumeric, before));
         };
-        let number = match count.delta {
-            Delta::Incr(delta) => old.wrapping_add(delta),
-            Delta::Decr(delta) => old.saturating_sub(delta),
-        };
+        let number = count.delta.apply(old);
         let (digits, deadline) = (number.to_string(), count.touch.unwrap_or(before));
         if let Some((front, back)) = item.value.split_at_mut_checked(digits.len()) {
             // Within the stored width, padded on the right: what memcached's clients know.

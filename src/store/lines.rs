@@ -98,9 +98,7 @@ impl Lines {
         self.rows[row].get_or_init(|| Row { words, skip });
         true
     }
-}
 
-impl Lines {
     /// Has the memory of some lines from this index on, none of which is in use, go back to the system.
     fn discard(&self, index: usize) {
         let (row, at) = row_of(index);

@@ -355,12 +355,8 @@ impl Store {
         self.with_room(write.key, now, attempt, |shard| self.give_up(write, shard))
     }
 
-    /// Adds to or subtracts from the number in a value, or makes the initial one.
-    pub fn arithmetic(&self, key: Key<'_>, count: impl Into<Count>, now: Now) -> Arithmetic {
-        self.count(key, &count.into(), now).0
-    }
-
-    /// The same; with it comes the deadline that the item had before.
+    /// Adds to or subtracts from the number in a value, or makes the initial one; with it comes the deadline that the item
+    /// had before.
     pub fn count(&self, key: Key<'_>, count: &Count, now: Now) -> (Arithmetic, Deadline) {
         let Count { cas, initial, is_base64, .. } = *count;
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {

@@ -159,6 +159,16 @@ pub enum Delta {
     Decr(u64),
 }
 
+impl Delta {
+    /// The number that comes of another.
+    pub(super) fn apply(self, number: u64) -> u64 {
+        match self {
+            Self::Incr(delta) => number.wrapping_add(delta),
+            Self::Decr(delta) => number.saturating_sub(delta),
+        }
+    }
+}
+
 /// How to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {

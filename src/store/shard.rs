@@ -33,8 +33,8 @@ use super::lines::Lines;
 use super::number::number_in;
 use super::segment::{LogName, Pool, Purse, Segment};
 use super::{
-    Arithmetic, Count, Deleted, Delta, ItemSize, Key, Moment, NoRoom, StoreConfig, StoreMode,
-    StoreStats, Stored, Write,
+    Arithmetic, Count, Deleted, ItemSize, Key, Moment, NoRoom, StoreConfig, StoreMode, StoreStats,
+    Stored, Write,
 };
 pub(super) use hints::{Hints, PREFETCHED_MAX, prefetch_burst};
 pub(super) use reclaim::Reclaimed;
@@ -371,10 +371,7 @@ impl Shard {
         let Some(old) = number else {
             return Ok((Arithmetic::NonNumeric, before));
         };
-        let number = match count.delta {
-            Delta::Incr(delta) => old.wrapping_add(delta),
-            Delta::Decr(delta) => old.saturating_sub(delta),
-        };
+        let number = count.delta.apply(old);
         let mut digits = number.to_string().into_bytes();
         let deadline = count.touch.unwrap_or(before);
         let is_longer = digits.len() > value.len();

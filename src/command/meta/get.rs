@@ -130,11 +130,9 @@ fn write_shown(
         }
     }
     wins |= is_stale && !is_won;
-    if wins || is_stale || is_won {
-        for (is, text) in [(is_won, b" Z"), (is_stale, b" X"), (wins, b" W")] {
-            if is {
-                out.extend_from_slice(text);
-            }
+    for (is, text) in [(is_won, b" Z"), (is_stale, b" X"), (wins, b" W")] {
+        if is {
+            out.extend_from_slice(text);
         }
     }
     out.extend_from_slice(b"\r\n");

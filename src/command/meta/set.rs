@@ -97,12 +97,7 @@ pub fn finish(
 
 /// An item that is too large: nothing is stored.
 pub(in crate::command) fn too_large(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Vec<u8>) {
-    let write = asked.write(cx, &[], None);
-    storage::count_too_large(cx, &write);
-    // As with `set`: nobody is to read a value its owner gave up.
-    if write.mode == StoreMode::Set {
-        cx.instance.store.remove(asked.key);
-    }
+    storage::refuse_too_large(cx, &asked.write(cx, &[], None));
     out.extend_from_slice(Reject::TooLarge.line());
 }
 

@@ -56,6 +56,10 @@ fn cas_unique(store: &Store, key: &[u8], now: Now) -> Option<u64> {
     store.get(store.key(key), None, now, |item| item.cas_unique).ok()
 }
 
+fn arithmetic(store: &Store, key: Key<'_>, count: impl Into<Count>, now: Now) -> Arithmetic {
+    store.count(key, &count.into(), now).0
+}
+
 /// A generator of numbers that are the same in every run.
 fn numbers() -> impl FnMut() -> u64 {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;

@@ -102,18 +102,21 @@ fn numbers_stay_in_their_width_until_they_outgrow_it(form: Form) {
     let store = Store::new(&form(1 << 20, 1));
     set(&store, b"n", b"10", at(0));
     let first = cas_unique(&store, b"n", at(0));
-    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Decr(1), at(0)), Arithmetic::Number(9));
+    assert_eq!(arithmetic(&store, store.key(b"n"), Delta::Decr(1), at(0)), Arithmetic::Number(9));
     assert_eq!(value(&store, b"n", at(0)).as_deref(), Some(&b"9 "[..]));
     assert!(cas_unique(&store, b"n", at(0)) > first);
-    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Incr(91), at(0)), Arithmetic::Number(100));
-    assert_eq!(value(&store, b"n", at(0)).as_deref(), Some(&b"100"[..]));
-    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Decr(101), at(0)), Arithmetic::Number(0));
-    set(&store, b"n", b"18446744073709551615", at(0));
-    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Incr(2), at(0)), Arithmetic::Number(1));
-    set(&store, b"n", b"x", at(0));
-    assert_eq!(store.arithmetic(store.key(b"n"), Delta::Incr(2), at(0)), Arithmetic::NonNumeric);
     assert_eq!(
-        store.arithmetic(store.key(b"m"), Delta::Incr(2), at(0)),
+        arithmetic(&store, store.key(b"n"), Delta::Incr(91), at(0)),
+        Arithmetic::Number(100)
+    );
+    assert_eq!(value(&store, b"n", at(0)).as_deref(), Some(&b"100"[..]));
+    assert_eq!(arithmetic(&store, store.key(b"n"), Delta::Decr(101), at(0)), Arithmetic::Number(0));
+    set(&store, b"n", b"18446744073709551615", at(0));
+    assert_eq!(arithmetic(&store, store.key(b"n"), Delta::Incr(2), at(0)), Arithmetic::Number(1));
+    set(&store, b"n", b"x", at(0));
+    assert_eq!(arithmetic(&store, store.key(b"n"), Delta::Incr(2), at(0)), Arithmetic::NonNumeric);
+    assert_eq!(
+        arithmetic(&store, store.key(b"m"), Delta::Incr(2), at(0)),
         Arithmetic::Miss(Miss::Absent)
     );
     store.validate();
@@ -132,7 +135,7 @@ fn a_change_may_ask_for_a_cas_unique(form: Form) {
             assert_eq!(outcome, Stored::Exists);
         }
         let count = Count { cas, ..Delta::Incr(1).into() };
-        assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Exists);
+        assert_eq!(arithmetic(&store, key, count, at(0)), Arithmetic::Exists);
         assert_eq!(store.delete(key, Some(wrong), at(0)), Deleted::Exists);
     }
     assert_eq!(value(&store, b"k", at(0)).as_deref(), Some(&b"5"[..]));
@@ -142,7 +145,7 @@ fn a_change_may_ask_for_a_cas_unique(form: Form) {
     assert_eq!((joined, unique()), (Stored::Joined(2), new));
     let cas = Cas { expected: Some(new), new: Some(store.next_cas_unique()) };
     let count = Count { cas, ..Delta::Incr(1).into() };
-    assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Number(52));
+    assert_eq!(arithmetic(&store, key, count, at(0)), Arithmetic::Number(52));
     assert_eq!(Some(unique()), cas.new);
     assert_eq!(store.delete(key, cas.new, at(0)), Deleted::Deleted);
     assert_eq!(store.delete(key, cas.new, at(0)), Deleted::NotFound);
@@ -156,12 +159,12 @@ fn a_count_may_begin_with_a_number(form: Form) {
     let initial = Some(Initial { number: 7, deadline });
     let cas = Cas { expected: Some(1), new: Some(store.next_cas_unique()) };
     let count = Count { cas, initial, ..Delta::Incr(3).into() };
-    assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Created);
+    assert_eq!(arithmetic(&store, key, count, at(0)), Arithmetic::Created);
     assert_eq!(value(&store, b"n", at(0)).as_deref(), Some(&b"7"[..]));
     assert_eq!(cas_unique(&store, b"n", at(0)), cas.new);
     let count = Count { cas: Cas::default(), ..count };
-    assert_eq!(store.arithmetic(key, count, at(0)), Arithmetic::Number(10));
-    assert_eq!(store.arithmetic(key, count, at(2000)), Arithmetic::Created);
+    assert_eq!(arithmetic(&store, key, count, at(0)), Arithmetic::Number(10));
+    assert_eq!(arithmetic(&store, key, count, at(2000)), Arithmetic::Created);
     assert_eq!(store.stats(at(2000)).curr_items, 1);
     store.validate();
 }

@@ -15,7 +15,7 @@ fn what_is_set_after_a_flush_is_there_whoever_else_is_busy(form: Form) {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(Relaxed) {
-                    store.arithmetic(store.key(b"k"), Delta::Incr(1), at(0));
+                    arithmetic(&store, store.key(b"k"), Delta::Incr(1), at(0));
                 }
             });
         }
@@ -139,7 +139,7 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
         5 if number <= JOINED_MAX => drop(store_as(joins[(next() % 2) as usize], len)),
         5..7 => drop(store.delete(store.key(&key), None, now)),
         7 => drop(store.get(store.key(&key), Some(Deadline::new(exptime, now)), now, check)),
-        8 => drop(store.arithmetic(store.key(&key), Delta::Incr(1), now)),
+        8 => drop(arithmetic(store, store.key(&key), Delta::Incr(1), now)),
         9 => {
             if let Ok(unique) = store.get(store.key(&key), None, now, |item| item.cas_unique) {
                 store_as(StoreMode::Cas(unique), len);

@@ -387,7 +387,7 @@ impl Pair {
     fn count(&mut self, number: u16, delta: Delta) -> Result<(), TestCaseError> {
         let present = self.look(number)?;
         let key = key_of(number);
-        let outcome = self.store.arithmetic(self.store.key(&key), delta, self.now);
+        let outcome = arithmetic(&self.store, self.store.key(&key), delta, self.now);
         let old = self.model.get(&number).and_then(|known| number_of(&known.value));
         let (Some(old), true) = (old, present) else {
             let is_miss = matches!(outcome, Arithmetic::Miss(_));
