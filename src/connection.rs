@@ -15,6 +15,7 @@
 pub mod burst;
 mod incoming;
 mod linger;
+mod memory;
 mod send;
 mod watching;
 
@@ -28,7 +29,7 @@ use crate::replies::{Replies, Unsent};
 use crate::stats::Counters;
 use crate::watch::{self, Closed};
 use burst::{Next, Session};
-use larder_protocol::{Reject, Streams};
+use larder_protocol::Streams;
 use send::poll_send;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -46,10 +47,6 @@ const READ_LEN: usize = 64 * 1024;
 const SHORT_READ_LEN: usize = 8 * 1024;
 /// So much of a longer request comes first, whatever length was announced.
 const FIRST_LEN_MIN: usize = READ_LEN / 2;
-/// Then there is room for as much as this, so that those that wait for room hold little, in bytes.
-const ROOM_LEN: usize = 1 << 20;
-/// That grows by this factor at most when it is full.
-const GROWTH: usize = 4;
 /// The replies' buffer of a thread is given back when it grew past this.
 const SMALL_OUT_LEN: usize = 2 << 20;
 /// As much is held back, in bytes, when others have their turn in the middle of a burst.
@@ -406,15 +403,6 @@ impl Connection {
         self.hold_replies(0)
     }
 
-    /// Takes memory for replies, or gives it back. Without it the connection ends: amid a reply nothing can be said.
-    fn hold_replies(&self, len: usize) -> io::Result<()> {
-        if self.guest.hold_replies(len) {
-            return Ok(());
-        }
-        self.counters().response_obj_oom.increment();
-        Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for replies that are not taken"))
-    }
-
     fn set_reading(&self) {
         let has_part = !self.input.is_empty() || self.session.has_incoming();
         self.guest.set_state(match (self.session.is_swallowing(), has_part) {
@@ -424,100 +412,9 @@ impl Connection {
         });
     }
 
-    /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request. False, and
-    /// nothing changed, where there is no memory for it.
-    fn keep(&mut self, rest: &[u8]) -> bool {
-        let is_held = self.guest.hold_input(rest.len() + self.session.held_len());
-        if is_held {
-            self.input = rest.to_vec();
-        }
-        is_held
-    }
-
-    /// The same, of what was looked at behind the input; how much of these `len` bytes is done with. `None` where there
-    /// is no memory even for what was kept before.
-    fn keep_peeked(&mut self, rest: &[u8], consumed: usize, len: usize) -> Option<usize> {
-        if self.keep(rest) {
-            return Some(len);
-        }
-        let of_input = consumed.min(self.input.len());
-        self.input = self.input.split_off(of_input);
-        let is_held = self.guest.hold_input(self.input.len() + self.session.held_len());
-        is_held.then_some(consumed - of_input)
-    }
-
-    /// What came is never answered, since there is no memory for it.
-    fn refuse_input(&mut self) -> Turn {
-        self.counters().read_buf_oom.increment();
-        self.drop_input()
-    }
-
-    fn drop_input(&mut self) -> Turn {
-        self.input = Vec::new();
-        self.session.give_up();
-        self.guest.hold_input(0);
-        Turn::NoMemory
-    }
-
-    /// Whether the next read goes into the thread's buffer.
-    fn is_read_shared(&self) -> bool {
-        self.len_min <= READ_LEN || self.input.len() < FIRST_LEN_MIN
-    }
-
-    /// Whether there is memory for the next read, or none is needed. Grows by what has come, not by what was announced.
-    fn has_room(&mut self) -> bool {
-        let (len, capacity) = (self.input.len(), self.input.capacity());
-        if len >= self.len_min {
-            return true;
-        }
-        if let Some(incoming) = self.session.receiving() {
-            let is_planned = self.guest.plan_input(incoming.planned_len());
-            if is_planned {
-                incoming.make_room(&self.instance.store, self.instance.clock.now());
-                self.guest.hold_input(incoming.held_len());
-            }
-            return is_planned;
-        }
-        if self.is_read_shared() {
-            return self.guest.may_read();
-        }
-        if len < capacity {
-            return true;
-        }
-        let wanted = self.len_min.min(ROOM_LEN.max(len * GROWTH));
-        if !self.guest.plan_input(wanted) {
-            return false;
-        }
-        // The system may have less than the budget.
-        let is_there = self.input.try_reserve_exact(wanted - len).is_ok();
-        if !is_there {
-            self.guest.hold_input(capacity);
-        }
-        is_there
-    }
-
-    /// Waits until there is memory for the next read, or the connection is to be closed.
-    async fn wait_for_room(&mut self) {
-        let instance = Arc::clone(&self.instance);
-        instance.clients.budget.wait(|| self.guest.is_closing() || self.has_room()).await;
-    }
-
     /// How to go on where nothing more can be read: the client has closed, or it is closed for what it holds.
     fn end(&mut self) -> Turn {
         if self.guest.is_closing() { self.drop_input() } else { Turn::Quit }
-    }
-
-    /// Tells the client that there is no memory for its request, where a line can tell it.
-    async fn refuse(&mut self) -> io::Result<()> {
-        tracing::debug!(client = %self.guest.peer(), "closing: no memory for its request");
-        // Where the client takes nothing, it hears nothing, and nothing out of turn.
-        let held = std::mem::take(&mut self.held);
-        let is_sent =
-            held.is_empty() || self.stream.try_write(&held).is_ok_and(|len| len == held.len());
-        if is_sent && !self.session.is_binary() {
-            let _ = self.stream.try_write(Reject::OutOfMemoryReading.line());
-        }
-        linger(&mut self.stream).await
     }
 }
 

@@ -55,9 +55,9 @@ impl Session {
         while next.is_none() && tasks.len() < usize::from(self.task_count_max) {
             let rest = &input[end..];
             if let Position::Block { left_len } = self.position {
-                let step = self.skip_block(left_len, rest);
-                end += step.consumed;
-                next = step.next;
+                let skipped;
+                (skipped, next) = self.skip_block(left_len, rest.len());
+                end += skipped;
                 continue;
             }
             if rest.is_empty() {
@@ -95,7 +95,7 @@ impl Session {
                 }
             };
             tasks.push(Task { todo, start: end });
-            end += self.skip(consumed, rest.len()).consumed;
+            end += self.skip(consumed, rest.len());
         }
         prefetch(cx, &tasks);
         for Task { todo, start } in &tasks {

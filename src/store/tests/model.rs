@@ -6,6 +6,7 @@ use proptest::prelude::*;
 mod meta;
 mod op;
 mod pair;
+mod pieces;
 
 use op::{Op, any_len, op, short_len};
 use pair::Pair;
