@@ -5,21 +5,17 @@ each is there with its type and its length, and what is not there comes from els
 import http.client
 import os
 import re
-import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pymemcache
 
 from checks import run
-from server import LARGEST_VALUE_LEN, Server, read_stats
-
-START_LIMIT_S = 10
-POLL_S = 0.01
+from programs import find, running
+from server import LARGEST_VALUE_LEN, Server, accepts, read_stats
 
 CONFIG = """
 daemon off;
@@ -72,26 +68,14 @@ def nginx(address, unix):
         config.write_text(
             CONFIG.format(directory=directory, address=address, unix=unix, scratch=scratch)
         )
-        program = shutil.which("nginx") or "/usr/sbin/nginx"
-        with open(log, "ab") as output:
-            process = subprocess.Popen([program, "-p", directory, "-c", config],
-                                       stdout=output, stderr=output)
-        try:
-            path = f"{directory}/socket"
-            deadline = time.monotonic() + START_LIMIT_S
-            while not os.path.exists(path):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"nginx does not start\n{log.read_text()}")
-                time.sleep(POLL_S)
+        path = f"{directory}/socket"
+        command = [find("nginx"), "-p", directory, "-c", str(config)]
+        with running(command, lambda: accepts(path), log):
             yield path
-        finally:
-            process.terminate()
-            process.wait(10)
 
 
 def main(check):
-    told = subprocess.run([shutil.which("nginx") or "/usr/sbin/nginx", "-v"],
-                          capture_output=True, text=True, check=True).stderr
+    told = subprocess.run([find("nginx"), "-v"], capture_output=True, text=True, check=True).stderr
     version = re.search(r"nginx/([\d.]+)", told)[1]
     check.client(f"nginx {version}, `memcached_pass`", "C", "text",
                  "pages of every size over TCP and a Unix socket, kept connections, misses")

@@ -6,18 +6,12 @@ is started here too, since RabbitMQ would leave one behind.
 """
 
 import os
-import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-HOST = "127.0.0.1"
-START_LIMIT_S = 60
-STOP_LIMIT_S = 30
-POLL_S = 0.05
+from programs import find, running
+from server import HOST, accepts, bound_socket
 
 
 def program():
@@ -30,32 +24,16 @@ def program():
 def rabbitmq():
     """Give the `host:port` of a RabbitMQ that is ready, with its user guest."""
     with tempfile.TemporaryDirectory(prefix="rabbitmq-") as directory, ExitStack() as held:
-        port, node_port, mapper_port = (held.enter_context(_held_port()) for _ in range(3))
-        mapper = subprocess.Popen(
-            [shutil.which("epmd"), "-address", HOST, "-port", str(mapper_port)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
+        # On all addresses: RabbitMQ looks whether it could have its node's port everywhere, and
+        # another test may have a crowd that comes from other addresses of the loopback network.
+        holders = [held.enter_context(bound_socket(0, "")) for _ in range(3)]
+        port, node_port, mapper_port = (holder.getsockname()[1] for holder in holders)
         log = Path(directory, "log")
-        try:
-            _wait_until_ready(mapper, mapper_port, log)
-            with open(log, "ab") as output:
-                server = subprocess.Popen(
-                    [program()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                    env=_environment(directory, port, node_port, mapper_port),
-                )
-            try:
-                _wait_until_ready(server, port, log)
-                yield f"{HOST}:{port}"
-            finally:
-                server.terminate()
-                try:
-                    server.wait(STOP_LIMIT_S)
-                except subprocess.TimeoutExpired:
-                    server.kill()
-                    server.wait()
-        finally:
-            mapper.terminate()
-            mapper.wait()
+        mapper = [find("epmd"), "-address", HOST, "-port", str(mapper_port)]
+        environment = _environment(directory, port, node_port, mapper_port)
+        with (running(mapper, lambda: accepts(mapper_port), log),
+              running([program()], lambda: accepts(port), log, environment)):
+            yield f"{HOST}:{port}"
 
 
 def _environment(directory, port, node_port, mapper_port):
@@ -72,29 +50,3 @@ def _environment(directory, port, node_port, mapper_port):
         "RABBITMQ_GENERATED_CONFIG_DIR": directory,
         "RABBITMQ_CONF_ENV_FILE": f"{directory}/none",
     }
-
-
-def _wait_until_ready(process, port, log):
-    deadline = time.monotonic() + START_LIMIT_S
-    while True:
-        try:
-            return socket.create_connection((HOST, port), timeout=1).close()
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                told = log.read_text(errors="replace")[-4000:] if log.exists() else ""
-                status = process.returncode
-                raise AssertionError(f"RabbitMQ does not start: {status}\n{told}") from None
-            time.sleep(POLL_S)
-
-
-@contextmanager
-def _held_port():
-    """A port that nobody else is given: bound here, where nobody listens, and free to be bound again.
-
-    On all addresses: RabbitMQ looks whether it could have its node's port everywhere, and another test
-    may have a crowd that comes from other addresses of the loopback network.
-    """
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("", 0))
-        yield holder.getsockname()[1]

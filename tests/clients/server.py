@@ -79,7 +79,7 @@ class Server:
         self._process = None
         # Bound but not listening: connections are refused, and until `restart` nobody
         # else, not even a client by chance, can be given the port.
-        self._reserved = _bound_socket(self.port)
+        self._reserved = bound_socket(self.port)
 
     def restart(self):
         """Start again, on the same port, after `kill` or `stop`."""
@@ -120,7 +120,7 @@ class Server:
             )
         deadline = time.monotonic() + START_LIMIT_S
         if self._unix:
-            while not _accepts(self.path):
+            while not accepts(self.path):
                 self._require_alive()
                 if time.monotonic() > deadline:
                     raise AssertionError(f"no socket in {START_LIMIT_S} s\n{self.log()[-4000:]}")
@@ -161,7 +161,7 @@ class Server:
 @contextmanager
 def dead_address():
     """Give a `host:port` where nothing listens, and where nothing can start to."""
-    with _bound_socket(0) as holder:
+    with bound_socket(0) as holder:
         yield f"{HOST}:{holder.getsockname()[1]}"
 
 
@@ -196,16 +196,18 @@ def read_value(address, key):
     return int(flags), rest[: int(length)]
 
 
-def _accepts(path):
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+def accepts(place):
+    """Whether somebody listens on a port of this machine, or on the path of a Unix socket."""
+    is_path = isinstance(place, str)
+    with socket.socket(socket.AF_UNIX if is_path else socket.AF_INET) as probe:
+        return probe.connect_ex(place if is_path else (HOST, place)) == 0
 
 
-def _bound_socket(port):
+def bound_socket(port, host=HOST):
+    """A socket that keeps a port from all but a server, for as long as it never listens."""
     holder = socket.socket()
-    # Lets a server bind the same port meanwhile, for as long as this one never listens.
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind((HOST, port))
+    holder.bind((host, port))
     return holder
 
 
