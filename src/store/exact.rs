@@ -225,13 +225,14 @@ impl Shard {
         at: Moment,
         pool: &Pool,
     ) -> Result<(Arithmetic, Deadline), NoRoom> {
+        let item_size = self.item_size;
         let item = match self.live(key, at, pool) {
             Ok(item) => item,
             Err(miss) => return Ok((Arithmetic::Miss(miss), Deadline::NEVER)),
         };
         let before = item.deadline;
         // Before its unique is looked at, as in memcached.
-        if item.value.is_empty() {
+        if item_size.is_no_number(key.len(), item.flags, item.value.len()) {
             return Ok((Arithmetic::NonNumeric, before));
         }
         if !has_expected(item, count.cas.expected) {

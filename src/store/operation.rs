@@ -17,6 +17,9 @@ impl<'a> Key<'a> {
     }
 }
 
+/// memcached's longest piece of memory for an item (`slab_chunk_max`), in bytes.
+const PIECE_LEN_MAX: u64 = 512 * 1024;
+
 /// memcached's measure of an item, which clients see as a size limit and as the `bytes` counter.
 #[derive(Debug, Clone, Copy)]
 pub struct ItemSize {
@@ -36,6 +39,11 @@ impl ItemSize {
 
     pub(super) fn is_over(&self, key_len: usize, flags: u32, value_len: usize) -> bool {
         self.of(key_len, flags, value_len) > self.max
+    }
+
+    /// Whether a value is no number, and nobody looks into it: it is empty, or of an item that memcached keeps in pieces.
+    pub(super) fn is_no_number(&self, key_len: usize, flags: u32, value_len: usize) -> bool {
+        value_len == 0 || self.of(key_len, flags, value_len) > PIECE_LEN_MAX
     }
 }
 

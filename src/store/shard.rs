@@ -355,7 +355,7 @@ impl Shard {
         let before = layout.deadline(bytes);
         let value = self.value(found.place, layout);
         // Before its unique is looked at, as in memcached.
-        if value.is_empty() {
+        if self.item_size.is_no_number(key.bytes.len(), layout.flags(bytes), value.len()) {
             return Ok((Arithmetic::NonNumeric, before));
         }
         if !self.has_expected(found, count.cas.expected) {

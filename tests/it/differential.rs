@@ -4,6 +4,7 @@
 //!
 //! The seed is fixed. `LARDER_DIFFERENTIAL=COMMANDS[,SEED]` plays so many commands of another one; best with `--release`.
 
+mod base64;
 mod generate;
 mod pair;
 mod reply;

@@ -6,6 +6,7 @@ in_both_forms! {
     numbers_stay_in_their_width_until_they_outgrow_it,
     a_change_may_ask_for_a_cas_unique,
     a_count_may_begin_with_a_number,
+    a_value_that_can_be_no_number_has_no_unique_to_differ,
     a_flush_keeps_apart_what_one_tick_joins,
     without_cas_no_cas_matches,
     a_join_may_not_pass_the_item_size,
@@ -119,6 +120,22 @@ fn numbers_stay_in_their_width_until_they_outgrow_it(form: Form) {
         arithmetic(&store, store.key(b"m"), Delta::Incr(2), at(0)),
         Arithmetic::Miss(Miss::Absent)
     );
+    store.validate();
+}
+
+fn a_value_that_can_be_no_number_has_no_unique_to_differ(form: Form) {
+    let store = Store::new(&form(4 << 20, 1));
+    let count = Count { cas: Cas { expected: Some(u64::MAX), new: None }, ..Delta::Incr(1).into() };
+    let longest = 512 * 1024 - usize::try_from(ITEM_SIZE.header_len).expect("small") - 1;
+    for (len, outcome) in [
+        (0, Arithmetic::NonNumeric),
+        (1, Arithmetic::Exists),
+        (longest, Arithmetic::Exists),
+        (longest + 1, Arithmetic::NonNumeric),
+    ] {
+        set(&store, b"n", &vec![b'7'; len], at(0));
+        assert_eq!(arithmetic(&store, store.key(b"n"), count, at(0)), outcome, "{len}");
+    }
     store.validate();
 }
 

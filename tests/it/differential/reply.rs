@@ -1,5 +1,6 @@
 //! Replies as they can be compared: what each server says in its own way, CAS uniques and moments, in words for both.
 
+use super::base64;
 use super::unit::{UNIQUE_OF, Unit};
 use std::collections::HashMap;
 
@@ -96,7 +97,7 @@ impl Uniques {
                 [b'l', ..] => b"l".to_vec(),
                 [b'k', name @ ..] => {
                     let is_encoded = words.next_if(|next| **next == b"b").is_some();
-                    let name = if is_encoded { decoded(name) } else { name.to_vec() };
+                    let name = if is_encoded { plain(name) } else { name.to_vec() };
                     key = Some(name.clone());
                     [b"k", &name[..]].concat()
                 }
@@ -115,7 +116,7 @@ impl Uniques {
         for (index, word) in words.iter().enumerate() {
             let is = |name: &str| word.starts_with(name.as_bytes());
             shown.push(match *word {
-                key if index == 1 => decoded(key),
+                key if index == 1 => plain(key),
                 word if is("cas=") => self.number(&word[4..]).into_bytes(),
                 // 1.6.18 shows seconds that are left as a negative number.
                 word if is("exp=") && word != b"exp=-1" => b"exp=".to_vec(),
@@ -138,14 +139,7 @@ fn left(seconds: &[u8]) -> Vec<u8> {
     format!("t{shown}").into_bytes()
 }
 
-/// A key of the few that are sent in base64; others as they are.
-fn decoded(name: &[u8]) -> Vec<u8> {
-    let plain: &[u8] = match name {
-        b"YQ==" => b"a",
-        b"Yg==" => b"b",
-        b"bg==" => b"n",
-        b"Zm9v" => b"foo",
-        name => name,
-    };
-    plain.to_vec()
+/// A key that comes in base64; as it is where it does not.
+fn plain(name: &[u8]) -> Vec<u8> {
+    base64::decoded(name).unwrap_or_else(|| name.to_vec())
 }

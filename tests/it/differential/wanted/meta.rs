@@ -1,6 +1,7 @@
 //! Where the meta commands of Larder and of memcached 1.6.18 are to differ.
 
 use super::{LONG_AGO, Line, Peer, Wanted, bad_line, is_flags, is_key, is_wide_number};
+use crate::differential::base64;
 use crate::differential::generate::ITEM_SIZE_MAX;
 use crate::differential::unit::{number, signed};
 
@@ -88,6 +89,15 @@ pub(super) const WANTED: &[Wanted] = &[
         reason: "1.6.18 reads no base64 in me",
         applies: |line| {
             (line.is(&["me"]) && line.flags().contains(&&b"b"[..])).then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "1.6.18 skips in base64 what is none, and stops at padding; that is an error",
+        applies: |line| {
+            let is_encoded = line.flags().contains(&&b"b"[..]) && !line.is(&["mn"]);
+            let is_bad =
+                is_encoded && line.has_meta_key() && base64::decoded(line.word(1)).is_none();
+            is_bad.then_some(Peer::Nothing).filter(|_| base64::is_nearly(line.word(1)))
         },
     },
     Wanted {
