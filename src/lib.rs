@@ -13,6 +13,10 @@
 //! Dependencies point one way: main, config and server, connection, protocol and command, store.
 //! The store and the protocol know neither sockets nor clocks nor each other.
 
+// What tests share with the fuzz targets names the crate as these do.
+#[cfg(test)]
+extern crate self as larder;
+
 pub mod address;
 pub mod clients;
 pub mod clock;
@@ -32,3 +36,7 @@ pub mod stats;
 pub mod store;
 pub mod systemd;
 pub mod watch;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/src/lib.rs"]
+mod rule;

@@ -1,5 +1,5 @@
 //! Larder as its clients and its operator meet it: the program itself, over sockets. Only `policies` uses the store
-//! without a server.
+//! without a server, and `fuzz` sessions without a socket.
 //!
 //! Each test starts the servers that it needs, on free ports. What a test needs beside the program
 //! (memcached, clients, a database) is installed by `tests/run`; without it the test says `SKIPPED` and
@@ -19,6 +19,7 @@ mod drain;
 mod dumps;
 mod fairness;
 mod faults;
+mod fuzz;
 mod large;
 mod memlimit;
 mod memory;

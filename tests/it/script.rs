@@ -49,7 +49,7 @@ use crate::process::{DEADLINE, Server};
 #[path = "scripts/check.rs"]
 mod check;
 #[path = "scripts/parse.rs"]
-mod parse;
+pub(crate) mod parse;
 #[path = "scripts/peer.rs"]
 mod peer;
 #[path = "scripts/run.rs"]
@@ -175,7 +175,7 @@ fn forget(server: &Server) -> Result<(), String> {
 /// Runs every script in every mode; panics with all that differs.
 pub(crate) fn run_all(target: &Target) {
     let started = Instant::now();
-    let cases = load().unwrap_or_else(|error| panic!("{error}"));
+    let cases = load("tests/it/scripts").unwrap_or_else(|error| panic!("{error}"));
     let (timed, quick): (Vec<Job>, Vec<Job>) =
         jobs(&cases, target).into_iter().partition(Job::waits);
     let run_count: usize = timed.iter().chain(&quick).map(|job| job.cases.len()).sum();
@@ -211,8 +211,9 @@ pub(crate) fn run_all(target: &Target) {
     assert!(failures.is_empty(), "{} of {summary}\n\n{}", failures.len(), failures.join("\n\n"));
 }
 
-fn load() -> Result<Vec<Case>, String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/scripts");
+/// All cases of the scripts in a folder of this repository.
+pub(crate) fn load(folder: &str) -> Result<Vec<Case>, String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<PathBuf> = fs::read_dir(&directory)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
         .map_err(|error| format!("{}: {error}", directory.display()))?;

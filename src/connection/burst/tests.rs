@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::log::Log;
+use crate::rule::{self, Dialogue};
 use larder_protocol::Reject;
 use proptest::prelude::*;
 
@@ -13,48 +14,15 @@ fn instance() -> Instance {
 
 /// Sends `input` in pieces that end where `cuts` say; all replies, and whether it closed.
 fn talk(instance: &Instance, input: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
-    let now = instance.clock.now();
-    let cx = Context {
-        instance,
-        counters: &instance.counters[0],
-        now,
-        watched: Streams::default(),
-        cfd: 0,
-    };
-    let mut session = Session::new(instance.config.protocol);
-    let (mut replies, mut out) = (Vec::new(), Replies::default());
-    let mut send = |out: &mut Replies| {
-        out.pieces().for_each(|piece| replies.extend_from_slice(piece));
-        out.clear();
-    };
-    let (mut start, mut end, mut len_min) = (0, 0, 1);
-    let mut cuts = cuts.iter().copied();
-    loop {
-        while end - start < len_min {
-            if end == input.len() {
-                return (replies, false);
-            }
-            end = cuts.next().unwrap_or(input.len()).clamp(end, input.len());
-        }
-        let before = out.len();
-        let progress = session.run(&cx, &input[start..end], &mut out);
-        assert!(out.len() < before + REPLY_LEN_MAX + (1 << 20) + 300, "replies are bounded");
-        start += progress.consumed;
-        match progress.next {
-            Next::Read { len_min: wanted } => {
-                assert!(wanted > end - start, "waits for what is here");
-                len_min = wanted;
-            }
-            Next::Flush | Next::Yield => len_min = 0,
-            Next::Quit | Next::Close | Next::Watch(_) => {
-                send(&mut out);
-                return (replies, true);
-            }
-        }
-        if !matches!(progress.next, Next::Yield) {
-            send(&mut out);
-        }
+    let mut dialogue = Dialogue::new(instance);
+    let ends = cuts.iter().copied().chain([input.len()]);
+    let mut rest = input;
+    for end in ends {
+        let (piece, behind) = rest.split_at(end.saturating_sub(input.len() - rest.len()));
+        dialogue.send(piece);
+        rest = behind;
     }
+    (dialogue.take(), dialogue.is_closed())
 }
 
 fn text(instance: &Instance, input: &str) -> String {
@@ -238,12 +206,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
         },
     );
     (proptest::collection::vec(frame, 1..12), proptest::collection::vec(any::<u8>(), 0..30))
-        .prop_map(|(frames, tail)| {
-            let mut input = [frames.concat(), tail].concat();
-            // Another one would make it the text protocol, where a long line may depend on the cuts.
-            input[0] = REQUEST_MAGIC;
-            input
-        })
+        .prop_map(|(frames, tail)| [frames.concat(), tail].concat())
 }
 
 /// Well-formed requests in text, also of the meta commands.
@@ -306,79 +269,38 @@ fn mutated(requests: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Ve
                 mutation.apply(at.index(bytes.len()), &mut bytes);
             }
         }
-        // Where a longer line is cut does make a difference.
-        if bytes.first() != Some(&REQUEST_MAGIC) {
-            bytes.truncate(2000);
-        }
         bytes
     })
-}
-
-/// Whether `stats` is answered, where counters of reads and yields may differ with the cuts.
-fn has_counters(replies: &[u8]) -> bool {
-    replies.windows(3).any(|word| word == b"pid")
-}
-
-/// However damaged requests are cut, they have the same replies.
-fn check_cuts(input: &[u8], cuts: &mut [usize]) -> Result<(), TestCaseError> {
-    cuts.sort_unstable();
-    let whole = talk(&instance(), input, &[]);
-    let each: Vec<usize> = (1..input.len().min(2000)).collect();
-    for cuts in [&each, &*cuts] {
-        let pieces = talk(&instance(), input, cuts);
-        if !has_counters(&whole.0) {
-            prop_assert_eq!(&whole, &pieces);
-        }
-    }
-    Ok(())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Where the reads happen to end makes no difference.
     #[test]
-    fn cuts_make_no_difference(input in session(), mut cuts in proptest::collection::vec(0..200_usize, 0..12)) {
-        cuts.sort_unstable();
-        let whole = talk(&instance(), &input, &[]);
-        prop_assert_eq!(&whole, &talk(&instance(), &input, &cuts));
-        let each: Vec<usize> = (1..input.len()).collect();
-        prop_assert_eq!(&whole, &talk(&instance(), &input, &each));
+    fn sessions_keep_the_rule(input in session()) {
+        rule::text(&input);
     }
 
-    /// The same in the binary protocol.
     #[test]
-    fn cuts_make_no_difference_to_frames(input in frames(), mut cuts in proptest::collection::vec(0..200_000_usize, 0..12)) {
-        cuts.sort_unstable();
-        let whole = talk(&instance(), &input, &[]);
-        prop_assert_eq!(&whole, &talk(&instance(), &input, &cuts));
-        let each: Vec<usize> = (1..input.len().min(2000)).collect();
-        prop_assert_eq!(&whole, &talk(&instance(), &input, &each));
+    fn frames_keep_the_rule(input in frames()) {
+        rule::binary(&input);
     }
 
-    /// Damaged requests have the same replies however they are cut, and harm nothing that was asked before.
     #[test]
-    fn damaged_requests_do_no_harm(input in mutated(requests()), mut cuts in proptest::collection::vec(0..2000_usize, 0..12)) {
-        check_cuts(&input, &mut cuts)?;
-        if input.first() != Some(&REQUEST_MAGIC) {
-            let (replies, closed) = talk(&instance(), &input, &[]);
-            let behind = talk(&instance(), &[b"mn\r\n", &input[..]].concat(), &[]);
-            if !has_counters(&replies) {
-                prop_assert_eq!(behind, ([b"MN\r\n", &replies[..]].concat(), closed));
-            }
-        }
+    fn damaged_requests_keep_the_rule(input in mutated(requests())) {
+        rule::text(&input);
+        rule::meta(&input);
     }
 
-    /// The same in the binary protocol.
     #[test]
-    fn damaged_frames_do_no_harm(input in mutated(frames()), mut cuts in proptest::collection::vec(0..200_000_usize, 0..12)) {
-        check_cuts(&input, &mut cuts)?;
+    fn damaged_frames_keep_the_rule(input in mutated(frames())) {
+        rule::binary(&input);
     }
 
-    /// No bytes make it panic, or turn without end.
     #[test]
-    fn arbitrary_bytes_do_no_harm(input in proptest::collection::vec(any::<u8>(), 0..600)) {
-        talk(&instance(), &input, &[]);
-        talk(&instance(), &[&[REQUEST_MAGIC], &input[..]].concat(), &[]);
+    fn arbitrary_bytes_keep_the_rule(input in proptest::collection::vec(any::<u8>(), 0..600)) {
+        rule::text(&input);
+        rule::binary(&input);
+        rule::binary(&[&[REQUEST_MAGIC], &input[..]].concat());
     }
 }

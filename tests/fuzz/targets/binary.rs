@@ -1,0 +1,5 @@
+//! Binary requests. The rule is in `larder_fuzz`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| larder_fuzz::binary(input));
