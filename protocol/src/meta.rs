@@ -8,7 +8,7 @@
 
 use crate::reject::Reject;
 use crate::request::ArithmeticVerb;
-use crate::token::{lenient_flags, space_at, strict_i32, strict_u64};
+use crate::token::{lenient_flags, plain_number, space_at, strict_i32, strict_u64};
 use crate::{KEY_LEN_MAX, base64};
 
 /// Most words on a line, the command and the key among them.
@@ -107,6 +107,22 @@ impl MetaTerms {
         mode: None,
     };
 
+    /// Takes the number of a letter.
+    #[inline]
+    fn take(&mut self, letter: u8, number: u32) {
+        match letter {
+            b'T' => self.exptime = Some(number.cast_signed()),
+            b'N' => self.vivify = Some(number.cast_signed()),
+            b'R' => self.recache = Some(number.cast_signed()),
+            b'C' => self.compare = Some(number.into()),
+            b'E' => self.cas_unique = Some(number.into()),
+            b'F' => self.client_flags = number,
+            b'J' => self.initial = number.into(),
+            b'D' => self.delta = number.into(),
+            _ => {}
+        }
+    }
+
     /// Reads the token of a letter; false where it carries nothing.
     fn read(&mut self, letter: u8, token: &[u8]) -> Result<bool, Reject> {
         let exptime = || strict_i32(token).ok_or(Reject::BadToken);
@@ -176,8 +192,13 @@ const fn bits(letters: &[u8]) -> u64 {
 
 /// The letters that carry something in [`MetaTerms`].
 const TERMS: u64 = bits(b"TNRFCEJDM");
+/// Those of them whose token is a number.
+const NUMBERS: u64 = bits(b"TNRFCEJD");
 /// The letters whose token, if there is one, says nothing.
 const PLAIN: u64 = bits(b"vkfstchluqxIPL");
+
+/// Flags that take no more than this, in bytes, are not too many: each takes two at least.
+const PLAIN_LEN_MAX: usize = 2 * (WORDS_MAX - 3);
 
 /// The next word of a line, empty where there is none, and what is behind it.
 #[inline]
@@ -195,22 +216,25 @@ fn without_spaces(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// The bits of flags that are a letter each, which say nothing but themselves, with one space between them: what most
-/// requests have. `None` where it is anything else.
+/// Reads flags of the plain sort, one space before each: a letter that says nothing but itself, or one with a short
+/// number, which is handed to `take`. Their bits, and what comes behind them; `None` where it is anything else.
 #[inline]
-fn plain_letters(text: &[u8]) -> Option<u64> {
-    let (flags, []) = text.as_chunks::<2>() else {
-        return None;
-    };
-    let mut seen = 0;
-    for [space, letter] in flags {
-        let bit = 1_u64.checked_shl(u32::from(letter.wrapping_sub(b'A')))? & PLAIN & !seen;
-        if *space != b' ' || bit == 0 {
+fn plain_flags(bytes: &[u8], mut take: impl FnMut(u8, u32)) -> Option<(u64, &[u8])> {
+    let (mut seen, mut rest) = (0, bytes);
+    while let [b' ', letter, behind @ ..] = rest {
+        let bit = 1_u64.checked_shl(u32::from(letter.wrapping_sub(b'A')))? & !seen;
+        if bit & (PLAIN | NUMBERS) == 0 {
             return None;
         }
         seen |= bit;
+        rest = behind;
+        if bit & NUMBERS != 0 {
+            let number;
+            (number, rest) = plain_number(rest)?;
+            take(*letter, number);
+        }
     }
-    Some(seen)
+    Some((seen, rest))
 }
 
 /// What differs between the verbs where flags are checked.
@@ -237,9 +261,6 @@ struct Read {
 impl<'a> MetaFlags<'a> {
     /// Checks the flags behind a key.
     pub(crate) fn new(kind: Kind, key: &[u8], text: &'a [u8]) -> Result<Self, Reject> {
-        if let Some(seen) = plain_letters(text) {
-            return Ok(Self { text, seen });
-        }
         // The verb, the key, and the length of a data block.
         let words_before = if kind == Kind::Set { 3 } else { 2 };
         let flags = Self { text, seen: 0 };
@@ -265,6 +286,20 @@ impl<'a> MetaFlags<'a> {
             return Err(Reject::OpaqueTooLong);
         }
         Ok(Self { text, seen: read.seen })
+    }
+
+    /// The flags at the front of `bytes` where they are of the plain sort and no mistakes, the client flags among them,
+    /// and what comes behind them.
+    #[inline]
+    pub(crate) fn plain(bytes: &'a [u8]) -> Option<(Self, u32, &'a [u8])> {
+        let mut client_flags = 0;
+        let (seen, rest) = plain_flags(bytes, |letter, number| {
+            if letter == b'F' {
+                client_flags = number;
+            }
+        })?;
+        let text = &bytes[..bytes.len() - rest.len()];
+        (text.len() <= PLAIN_LEN_MAX).then_some((Self { text, seen }, client_flags, rest))
     }
 
     /// The same for `me`, which takes whatever there is.
@@ -334,6 +369,12 @@ impl<'a> MetaFlags<'a> {
         })
     }
 
+    /// Whether one of some letters is among them.
+    #[inline]
+    pub fn has_any(self, letters: &[u8]) -> bool {
+        self.seen & bits(letters) != 0
+    }
+
     /// Whether there are numbers among them.
     #[inline]
     pub fn has_terms(self) -> bool {
@@ -342,6 +383,13 @@ impl<'a> MetaFlags<'a> {
 
     /// The numbers among them.
     pub fn terms(self) -> MetaTerms {
+        let mut terms = MetaTerms::NONE;
+        let plain = plain_flags(self.text, |letter, number| terms.take(letter, number));
+        if plain.is_some_and(|(_, rest)| rest.is_empty()) { terms } else { self.terms_of_any() }
+    }
+
+    /// The same, whatever flags they are.
+    pub(crate) fn terms_of_any(self) -> MetaTerms {
         let mut terms = MetaTerms::NONE;
         for MetaFlag { letter, text } in self.iter() {
             // They were read before.

@@ -73,6 +73,15 @@ pub enum Parsed<'a> {
         /// Bytes that are done with; may pass the end of the input.
         consumed: usize,
     },
+    /// A get of one key, which is all of its line: what [`Retrieve::next_key`] would find is found already.
+    Get {
+        /// The get.
+        retrieve: Retrieve,
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// Bytes that are done with.
+        consumed: usize,
+    },
     /// Nothing yet.
     NeedMore {
         /// How long the input must be before another call can say more.
@@ -159,10 +168,19 @@ pub enum Then {
 /// The reply to a `get` needs its keys too: they are left in the stream for
 /// [`Retrieve::next_key`].
 pub fn parse(input: &[u8], limits: Limits) -> Parsed<'_> {
-    match plain::set_line(input) {
-        Some(line) => block(line, input, limits),
-        None => parse_any(input, limits),
+    if let Some((key, consumed)) = plain::get_line(input) {
+        return Parsed::Get { retrieve: Retrieve::new(RetrieveVerb::Get, 0), key, consumed };
     }
+    if let Some(line) = plain::set_line(input) {
+        return block(line, input, limits);
+    }
+    if let Some((key, flags, line_len)) = plain::meta_get_line(input) {
+        return request(Request::Meta { verb: MetaVerb::Get, key, flags }, line_len);
+    }
+    if let Some((line, client_flags)) = plain::meta_set_line(input) {
+        return meta::block(line, client_flags, input, limits);
+    }
+    parse_any(input, limits)
 }
 
 /// The same, whatever it is.
@@ -178,9 +196,6 @@ fn parse_any(input: &[u8], limits: Limits) -> Parsed<'_> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.starts_with(b"get ") {
         return retrieve(RetrieveVerb::Get, 3);
-    }
-    if line.starts_with(b"mg ") {
-        return meta::without_block(MetaVerb::Get, line, line_len);
     }
     let verb_end = memchr(b' ', line).unwrap_or(line.len());
     match &line[..verb_end] {

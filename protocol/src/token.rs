@@ -8,6 +8,9 @@ const WORDS_MAX: usize = 23;
 /// As many words as any command looks at by position.
 const WORDS_KEPT: usize = 7;
 
+/// As many digits has a number that fits anywhere, at most.
+const PLAIN_DIGITS_MAX: usize = 9;
+
 /// The words of one line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Words<'a> {
@@ -101,6 +104,24 @@ fn first_at(bytes: &[u8], found: impl Fn(u64) -> u64, is_it: impl Fn(u8) -> bool
     }
     let at = rest.iter().position(|byte| is_it(*byte)).unwrap_or(rest.len());
     chunks.len() * 8 + at
+}
+
+/// The digits at the front, so few that their number fits anywhere, and what comes behind them.
+#[inline]
+pub(crate) fn plain_number(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (mut number, mut len) = (0, 0);
+    while let Some(byte) = bytes.get(len) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        if len == PLAIN_DIGITS_MAX {
+            return None;
+        }
+        number = number * 10 + u32::from(digit);
+        len += 1;
+    }
+    (len > 0).then(|| (number, &bytes[len..]))
 }
 
 /// A decimal number of digits only.

@@ -144,6 +144,7 @@ impl<'a> Front<'a> {
             }
             Parsed::NeedMetaBlock(_)
             | Parsed::Request { .. }
+            | Parsed::Get { .. }
             | Parsed::NeedMore { .. }
             | Parsed::Refused { .. } => None,
         }

@@ -51,14 +51,24 @@ pub(super) fn set<'a>(
         Err(reject) => return refuse(reject, consumed),
     };
     let client_flags = if flags.has_terms() { flags.terms().client_flags } else { 0 };
+    block(MetaStoreLine { key, flags, line_len, value_len }, client_flags, input, limits)
+}
+
+/// The data block behind the line of a `ms`.
+pub(super) fn block<'a>(
+    line: MetaStoreLine<'a>,
+    client_flags: u32,
+    input: &'a [u8],
+    limits: Limits,
+) -> Parsed<'a> {
+    let MetaStoreLine { key, flags, line_len, value_len } = line;
+    let consumed = line.request_len();
     if limits.is_over(flags.key_len(key), client_flags, value_len) {
         return request(Request::MetaSetTooLarge { key, flags }, consumed);
     }
-    let Some(block) = input.get(line_len..consumed) else {
-        return Parsed::NeedMetaBlock(MetaStoreLine { key, flags, line_len, value_len });
-    };
-    match block.strip_suffix(BLOCK_END) {
-        Some(value) => request(Request::MetaSet { key, flags, value }, consumed),
-        None => request(Request::MetaSetBadBlock, consumed),
+    match input.get(line_len..consumed).map(|block| block.strip_suffix(BLOCK_END)) {
+        None => Parsed::NeedMetaBlock(line),
+        Some(Some(value)) => request(Request::MetaSet { key, flags, value }, consumed),
+        Some(None) => request(Request::MetaSetBadBlock, consumed),
     }
 }

@@ -350,6 +350,42 @@ fn word() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A line without its end that is plain, or nearly so.
+fn nearly_plain() -> impl Strategy<Value = String> {
+    let select = proptest::sample::select::<&str>;
+    let key = || "[!-~]{0,252}|[ -~]{0,3}|\\PC{0,9}";
+    let number = || prop_oneof![Just(0), 0..10_u64, any::<u64>()];
+    let set = (
+        (key(), number(), number(), number()),
+        select(vec![" ", "  ", "\t", " +", " -"]),
+        select(vec!["", " noreply", " ", " x", " noreply noreply"]),
+    )
+        .prop_map(|((key, flags, exptime, len), seam, tail)| {
+            format!("set {key} {flags}{seam}{exptime} {len}{tail}")
+        });
+    let flag = (
+        proptest::char::range('A', 'z'),
+        select(vec!["", "", "", "", "0", "0", "7", "+7", "-7", "4294967296", "x", " "]),
+    )
+        .prop_map(|(letter, token)| format!(" {letter}{token}"));
+    let short =
+        prop_oneof![Just(" v".to_owned()), "[A-Zk-t]0?".prop_map(|flag| format!(" {flag}"))];
+    let flags = prop_oneof![
+        proptest::collection::vec(flag, 0..4),
+        proptest::collection::vec(short, 0..24),
+    ]
+    .prop_map(|flags| flags.concat())
+    .boxed();
+    let meta_set = (key(), number(), flags.clone());
+    prop_oneof![
+        set,
+        (select(vec!["get ", "get", "get  ", "gets "]), key(), select(vec!["", " ", " k", "\t"]))
+            .prop_map(|(verb, key, tail)| format!("{verb}{key}{tail}")),
+        (key(), flags).prop_map(|(key, flags)| format!("mg {key}{flags}")),
+        meta_set.prop_map(|(key, len, flags)| format!("ms {key} {len}{flags}")),
+    ]
+}
+
 /// A line of such words with a block that may follow.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     (
@@ -365,27 +401,40 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Plain lines of `set` are read in a way of their own.
+    /// Plain lines are read in a way of their own.
     #[test]
     fn plain_or_not_makes_no_difference(
-        key in "[!-~]{0,252}|[ -~]{0,3}|\\PC{0,9}",
-        numbers in proptest::collection::vec(prop_oneof![Just(0), 0..10_u64, any::<u64>()], 3),
-        seam in proptest::sample::select(vec![" ", "  ", "\t", " +", " -"]),
-        tail in proptest::sample::select(vec!["", " noreply", " ", " x", " noreply noreply"]),
+        line in nearly_plain(),
         end in proptest::sample::select(vec!["\r\n", "\n", "\r\r\n", ""]),
         block in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'x')], 0..14),
     ) {
-        let [flags, exptime, len] = numbers[..] else { unreachable!("there are three") };
-        let line = format!("set {key} {flags}{seam}{exptime} {len}{tail}{end}");
-        let input = [line.as_bytes(), &block].concat();
-        prop_assert_eq!(parse(&input, LIMITS), parse_any(&input, LIMITS));
+        let input = [line.as_bytes(), end.as_bytes(), &block].concat();
+        // A get, with the key that is all of its line.
+        let with_key = |parsed| match parsed {
+            Parsed::Request { request: Request::Retrieve(retrieve), consumed } => {
+                match { retrieve }.next_key(&input[consumed..]) {
+                    NextKey::Key { key, is_last: true, consumed: key_len } => {
+                        Parsed::Get { retrieve, key, consumed: consumed + key_len }
+                    }
+                    _ => parsed,
+                }
+            }
+            _ => parsed,
+        };
+        let parsed = parse(&input, LIMITS);
+        prop_assert_eq!(with_key(parsed), with_key(parse_any(&input, LIMITS)));
+        if let Parsed::Request { request: Request::Meta { flags, .. } | Request::MetaSet { flags, .. }, .. } = parsed {
+            prop_assert_eq!(flags.terms(), flags.terms_of_any());
+        }
     }
 
     /// Whatever the bytes: no panic, and progress or a wait for more than there is.
     #[test]
     fn arbitrary_bytes_make_progress(input in proptest::collection::vec(any::<u8>(), 0..400)) {
         match parse(&input, LIMITS) {
-            Parsed::Request { consumed, .. } | Parsed::Refused { consumed, .. } => prop_assert!(consumed > 0),
+            Parsed::Request { consumed, .. }
+            | Parsed::Get { consumed, .. }
+            | Parsed::Refused { consumed, .. } => prop_assert!(consumed > 0),
             Parsed::NeedMore { len_min } => prop_assert!(len_min > input.len()),
             Parsed::NeedBlock(line) => prop_assert!(line.request_len() > input.len()),
             Parsed::NeedMetaBlock(line) => prop_assert!(line.request_len() > input.len()),
@@ -408,7 +457,7 @@ proptest! {
             Parsed::Refused { consumed, .. } => {
                 consumed.min(memchr(b'\n', &input).expect("a line") + 1)
             }
-            Parsed::Request { consumed, .. } => consumed,
+            Parsed::Request { consumed, .. } | Parsed::Get { consumed, .. } => consumed,
         };
         for cut in 0..consumed {
             match parse(&input[..cut], LIMITS) {

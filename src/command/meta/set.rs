@@ -122,7 +122,7 @@ fn reply(
     if code == MetaCode::Header && asked.flags.has(b'q') {
         return;
     }
-    if code == MetaCode::Header && asked.flags.text().is_empty() {
+    if code == MetaCode::Header && !asked.flags.has_any(b"cskO") {
         out.extend_from_slice(b"HD\r\n");
         return;
     }

@@ -15,22 +15,12 @@ use memchr::memchr;
 /// What is to be done for a client, in the order in which it asked.
 #[derive(Debug, Clone, Copy)]
 enum Todo<'a> {
-    /// One key of a get; the last one brings the `END`.
-    Key { retrieve: Retrieve, key: Key<'a>, is_last: bool },
+    /// One key of a get; the last one brings the `END`. `is_whole`: it is all of the line, which it begins.
+    Key { retrieve: Retrieve, key: Key<'a>, is_last: bool, is_whole: bool },
     /// All of a request.
     Request(Request<'a, Key<'a>>),
     /// This is the answer.
     Line(&'static [u8]),
-}
-
-impl<'a> Todo<'a> {
-    fn key(&self) -> Option<Key<'a>> {
-        match self {
-            Self::Key { key, .. } => Some(*key),
-            Self::Request(request) => request.key(),
-            Self::Line(_) => None,
-        }
-    }
 }
 
 /// Something to be done, and where in the input it stands.
@@ -38,45 +28,36 @@ impl<'a> Todo<'a> {
 struct Task<'a> {
     todo: Todo<'a>,
     start: usize,
-    /// What the session was at before it.
-    position: Position,
 }
 
 /// What is carried out together.
 #[derive(Debug)]
 struct Group<'a> {
     tasks: ArrayVec<Task<'a>, { TASK_COUNT_MAX as usize }>,
+    /// Those of the tasks.
+    keys: ArrayVec<Key<'a>, { TASK_COUNT_MAX as usize }>,
     /// How far the input is parsed.
     end: usize,
-    /// What must happen when all is carried out.
-    next: Option<Next>,
+    /// Whether the last task may change how the rest is to be read, or end the connection.
+    is_complete: bool,
 }
 
-/// What one step through the input found.
-#[derive(Debug)]
-struct Step<'a> {
-    todo: Option<Todo<'a>>,
-    consumed: usize,
-    /// `None`: there is more to parse.
-    next: Option<Next>,
+impl<'a> Group<'a> {
+    /// Adds what stands at the end of what is parsed.
+    #[inline]
+    fn add(&mut self, todo: Todo<'a>, key: Option<Key<'a>>) {
+        self.keys.extend(key);
+        self.tasks.push(Task { todo, start: self.end });
+    }
 }
 
-impl<'a> Step<'a> {
-    fn on(consumed: usize) -> Self {
-        Self { todo: None, consumed, next: None }
-    }
+/// What one step through the input came to: bytes that are done with, and what must happen; `None`: there is more to
+/// parse.
+type Step = (usize, Option<Next>);
 
-    fn to_do(consumed: usize, todo: Todo<'a>) -> Self {
-        Self { todo: Some(todo), consumed, next: None }
-    }
-
-    fn stop(next: Next) -> Self {
-        Self { todo: None, consumed: 0, next: Some(next) }
-    }
-
-    fn wait(consumed: usize, len_min: usize) -> Self {
-        Self { todo: None, consumed, next: Some(Next::Read { len_min }) }
-    }
+/// A step that needs more input.
+fn wait(consumed: usize, len_min: usize) -> Step {
+    (consumed, Some(Next::Read { len_min }))
 }
 
 impl Session {
@@ -89,63 +70,52 @@ impl Session {
         requests_left: &mut u32,
         out: &mut Replies,
     ) -> (usize, Option<Next>) {
-        let mut group = Group { tasks: ArrayVec::new(), end: start, next: None };
-        self.look_ahead(cx, input, &mut group, requests_left);
+        let mut group =
+            Group { tasks: ArrayVec::new(), keys: ArrayVec::new(), end: start, is_complete: false };
+        let next = self.look_ahead(cx, input, &mut group, requests_left);
         self.logged_len = in_u32(group.end);
-        self.carry_out(cx, &group, out)
+        self.carry_out(cx, &group, next, out)
     }
 
     /// Parses what comes next, as much of it as can be carried out together, and asks the memory for all that it will
-    /// read.
+    /// read; what must happen when that is carried out.
     fn look_ahead<'a>(
         &mut self,
         cx: &Context<'_>,
         input: &'a [u8],
         group: &mut Group<'a>,
         requests_left: &mut u32,
-    ) {
-        let mut keys = ArrayVec::<_, { TASK_COUNT_MAX as usize }>::new();
-        let mut is_complete = false;
-        while group.next.is_none()
-            && !is_complete
+    ) -> Option<Next> {
+        let is_logged = tracing::enabled!(tracing::Level::TRACE);
+        let mut next = None;
+        while next.is_none()
+            && !group.is_complete
             && group.tasks.len() < usize::from(self.task_count_max)
         {
             let rest = &input[group.end..];
-            let (start, position) = (group.end, self.position);
-            let step = match position {
-                Position::Block { left_len } => {
-                    let (consumed, next) = self.skip_block(left_len, rest.len());
-                    Step { todo: None, consumed, next }
-                }
+            let consumed;
+            (consumed, next) = match self.position {
+                Position::Block { left_len } => self.skip_block(left_len, rest.len()),
                 Position::Line => self.skip_line(rest),
-                Position::Keys(retrieve) => self.next_key(cx, retrieve, rest),
-                Position::Request if *requests_left == 0 && !rest.is_empty() => {
-                    Step::stop(Next::Yield)
-                }
+                Position::Keys(retrieve) => self.next_key(cx, retrieve, rest, group),
+                Position::Request if rest.is_empty() => wait(0, 1),
+                Position::Request if *requests_left == 0 => (0, Some(Next::Yield)),
                 Position::Request => {
-                    *requests_left = requests_left.saturating_sub(1);
-                    let step = self.next_request(cx, rest);
-                    if start >= self.logged_len as usize
-                        && (step.consumed > 0 || step.todo.is_some())
-                    {
+                    *requests_left -= 1;
+                    let step = self.next_request(cx, rest, group);
+                    if is_logged && group.end >= self.logged_len as usize && step.0 > 0 {
                         log_request(rest);
                     }
                     step
                 }
                 Position::Dump(_) => break,
             };
-            group.end += step.consumed;
-            group.next = step.next;
-            if let Some(todo) = step.todo {
-                keys.extend(todo.key());
-                // A request without a key may change how the rest is to be read, or end the connection.
-                is_complete = matches!(todo, Todo::Request(request) if request.key().is_none());
-                group.tasks.push(Task { todo, start, position });
-            }
+            group.end += consumed;
         }
-        if keys.len() >= PREFETCHED_MIN {
-            cx.instance.store.prefetch(&keys);
+        if group.keys.len() >= PREFETCHED_MIN {
+            cx.instance.store.prefetch(&group.keys);
         }
+        next
     }
 
     /// Carries out what was parsed, in order; how far it came, and what must happen now.
@@ -153,17 +123,21 @@ impl Session {
         &mut self,
         cx: &Context<'_>,
         group: &Group<'_>,
+        next: Option<Next>,
         out: &mut Replies,
     ) -> (usize, Option<Next>) {
-        for task in &group.tasks {
+        for Task { todo, start } in &group.tasks {
             // A line is no reason to send what is before it alone.
-            if out.len() >= REPLY_LEN_MAX && !matches!(task.todo, Todo::Line(_)) {
-                self.position = task.position;
+            if out.len() >= REPLY_LEN_MAX && !matches!(todo, Todo::Line(_)) {
+                self.position = match todo {
+                    Todo::Key { retrieve, is_whole: false, .. } => Position::Keys(*retrieve),
+                    Todo::Key { .. } | Todo::Request(_) | Todo::Line(_) => Position::Request,
+                };
                 self.task_count_max = TASK_COUNT_MIN;
-                return (task.start, Some(Next::Flush));
+                return (*start, Some(Next::Flush));
             }
-            match &task.todo {
-                Todo::Key { retrieve, key, is_last } => {
+            match todo {
+                Todo::Key { retrieve, key, is_last, .. } => {
                     command::retrieve::key(cx, retrieve, *key, out);
                     if *is_last {
                         out.text.extend_from_slice(Reply::End.line());
@@ -182,39 +156,47 @@ impl Session {
             }
         }
         self.task_count_max = (self.task_count_max * 2).min(TASK_COUNT_MAX);
-        (group.end, group.next)
+        (group.end, next)
     }
 
-    fn next_request<'a>(&mut self, cx: &Context<'_>, rest: &'a [u8]) -> Step<'a> {
-        if rest.is_empty() {
-            return Step::wait(0, 1);
-        }
+    fn next_request<'a>(
+        &mut self,
+        cx: &Context<'_>,
+        rest: &'a [u8],
+        group: &mut Group<'a>,
+    ) -> Step {
         match larder_protocol::parse(rest, cx.instance.limits) {
-            Parsed::NeedMore { len_min } => Step::wait(0, len_min),
-            Parsed::NeedBlock(line) => Step::wait(0, line.request_len()),
-            Parsed::NeedMetaBlock(line) => Step::wait(0, line.request_len()),
+            Parsed::NeedMore { len_min } => wait(0, len_min),
+            Parsed::NeedBlock(line) => wait(0, line.request_len()),
+            Parsed::NeedMetaBlock(line) => wait(0, line.request_len()),
+            Parsed::Get { retrieve, key, consumed } => {
+                let key = cx.instance.store.key(key);
+                group.add(Todo::Key { retrieve, key, is_last: true, is_whole: true }, Some(key));
+                (consumed, None)
+            }
             Parsed::Request { request: Request::Retrieve(retrieve), consumed } => {
                 self.position = Position::Keys(retrieve);
-                Step::on(consumed)
+                (consumed, None)
             }
             Parsed::Request { request, consumed } => {
                 let request = request.with_key(|key| cx.instance.store.key(key));
-                let step = Step::on(self.skip(consumed, rest.len()));
-                Step { todo: Some(Todo::Request(request)), ..step }
+                let key = request.key();
+                group.is_complete = key.is_none();
+                group.add(Todo::Request(request), key);
+                (self.skip(consumed, rest.len()), None)
             }
             Parsed::Refused { reply, consumed, then } => {
-                let step = match then {
-                    Then::Continue => Step::on(self.skip(consumed, rest.len())),
+                if let Some(reply) = reply {
+                    group.add(Todo::Line(reply.line()), None);
+                }
+                match then {
+                    Then::Continue => (self.skip(consumed, rest.len()), None),
                     Then::SkipLine => {
                         self.position = Position::Line;
-                        Step::on(consumed)
+                        (consumed, None)
                     }
-                    Then::Close => {
-                        let consumed = consumed.min(rest.len());
-                        Step { consumed, ..Step::stop(Next::Close) }
-                    }
-                };
-                Step { todo: reply.map(|reply| Todo::Line(reply.line())), ..step }
+                    Then::Close => (consumed.min(rest.len()), Some(Next::Close)),
+                }
             }
         }
     }
@@ -224,31 +206,35 @@ impl Session {
         cx: &Context<'_>,
         mut retrieve: Retrieve,
         rest: &'a [u8],
-    ) -> Step<'a> {
+        group: &mut Group<'a>,
+    ) -> Step {
         match retrieve.next_key(rest) {
             NextKey::Key { key, is_last, consumed } => {
                 self.position = if is_last { Position::Request } else { Position::Keys(retrieve) };
                 let key = cx.instance.store.key(key);
-                Step::to_do(consumed, Todo::Key { retrieve, key, is_last })
+                group.add(Todo::Key { retrieve, key, is_last, is_whole: false }, Some(key));
+                (consumed, None)
             }
-            NextKey::NeedMore { consumed } => Step::wait(consumed, rest.len() - consumed + 1),
+            NextKey::NeedMore { consumed } => wait(consumed, rest.len() - consumed + 1),
             NextKey::End { consumed } => {
                 self.position = Position::Request;
-                Step::to_do(consumed, Todo::Line(Reply::End.line()))
+                group.add(Todo::Line(Reply::End.line()), None);
+                (consumed, None)
             }
             NextKey::Reject { reject, consumed } => {
                 self.position = Position::Line;
-                Step::to_do(consumed, Todo::Line(reject.line()))
+                group.add(Todo::Line(reject.line()), None);
+                (consumed, None)
             }
         }
     }
 
-    fn skip_line<'a>(&mut self, rest: &'a [u8]) -> Step<'a> {
+    fn skip_line(&mut self, rest: &[u8]) -> Step {
         let Some(line_end) = memchr(b'\n', rest) else {
-            return Step::wait(rest.len(), 1);
+            return wait(rest.len(), 1);
         };
         self.position = Position::Request;
-        Step::on(line_end + 1)
+        (line_end + 1, None)
     }
 }
 
