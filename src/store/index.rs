@@ -26,6 +26,7 @@ const ITEMS_PER_BUCKET: u64 = 6;
 const LOCATION_BITS: u32 = 40;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const TAG_SHIFT: u32 = 48;
+const TAG_MASK: u64 = u64::MAX << TAG_SHIFT;
 
 /// One line: the slots, and one more than the overflow bucket that goes on, or 0.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,20 @@ impl Bucket<'_> {
     fn slots(self) -> [u64; SLOT_COUNT] {
         let [slots @ .., _] = self.0;
         slots.each_ref().map(|slot| slot.load(Relaxed))
+    }
+
+    /// Which slots may be of a hash, by their tags: one bit each, without a branch for each.
+    #[inline]
+    fn matches(self, hash: u64) -> u32 {
+        let (tag, [slots @ .., _]) = (tag(hash) << TAG_SHIFT, self.0);
+        slots
+            .iter()
+            .rev()
+            .fold(0, |matches, slot| matches * 2 + u32::from(slot.load(Relaxed) ^ tag <= !TAG_MASK))
+    }
+
+    fn word(self, slot: usize) -> u64 {
+        self.0[slot].load(Relaxed)
     }
 
     fn next(self) -> u64 {
@@ -61,17 +76,6 @@ impl Bucket<'_> {
         self.set(([0; SLOT_COUNT], 0));
         contents
     }
-}
-
-/// Which slots may be of a hash, by their tags: one bit each, without a branch for each.
-#[inline]
-fn matches(slots: &[u64; SLOT_COUNT], hash: u64) -> u32 {
-    let tag = tag(hash);
-    let mut matches = 0;
-    for (slot, word) in slots.iter().enumerate() {
-        matches |= u32::from(word >> TAG_SHIFT == tag) << slot;
-    }
-    matches
 }
 
 /// Never 0, which is the tag of an empty slot.
@@ -103,10 +107,9 @@ impl Table {
     #[inline]
     pub(super) fn guess(&self, bucket: &Line, hash: u64) -> Guess<'_> {
         let bucket = Bucket(bucket);
-        let slots = bucket.slots();
-        let matches = matches(&slots, hash);
+        let matches = bucket.matches(hash);
         if matches != 0 {
-            let word = slots[matches.trailing_zeros() as usize];
+            let word = bucket.word(matches.trailing_zeros() as usize);
             return Guess::Location((word & LOCATION_MASK).wrapping_sub(1));
         }
         let next = bucket.next().checked_sub(1);
@@ -203,7 +206,7 @@ impl Index {
     }
 
     fn word(&self, at: SlotAt) -> u64 {
-        self.bucket(at).0[at.slot()].load(Relaxed)
+        self.bucket(at).word(at.slot())
     }
 
     fn set_word(&mut self, at: SlotAt, word: u64) {
@@ -225,12 +228,13 @@ impl Index {
     ) -> Option<(SlotAt, u8, T)> {
         let mut at = self.home(hash);
         loop {
-            let slots = self.bucket(at).slots();
-            let mut matches = matches(&slots, hash);
+            let bucket = self.bucket(at);
+            let mut matches = bucket.matches(hash);
             while matches != 0 {
                 let slot = matches.trailing_zeros() as usize;
-                if let Some(found) = is_it((slots[slot] & LOCATION_MASK) - 1) {
-                    let mark = (slots[slot] >> LOCATION_BITS) as u8;
+                let word = bucket.word(slot);
+                if let Some(found) = is_it((word & LOCATION_MASK) - 1) {
+                    let mark = (word >> LOCATION_BITS) as u8;
                     return Some((at.with_slot(slot), mark, found));
                 }
                 matches &= matches - 1;

@@ -10,12 +10,22 @@ use super::{Found, Place, Shard};
 
 impl Shard {
     /// The client's bytes of an item, wherever they are kept.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "most are in one piece, which need not be handed over as pieces"
+    )]
     pub(super) fn value(&self, place: Place, layout: Layout) -> Value<'_> {
         let bytes = self.bytes(place);
         if layout.is_plain() && layout.len() <= bytes.len() {
             return Value::whole(&bytes[layout.front_len()..layout.len()]);
         }
+        self.value_in_pieces(place, layout)
+    }
+
+    #[inline(never)]
+    fn value_in_pieces(&self, place: Place, layout: Layout) -> Value<'_> {
+        let bytes = self.bytes(place);
         let rest_len = layout.len().saturating_sub(bytes.len());
         let front = &bytes[layout.front_len()..layout.len() - rest_len];
         let rest = if rest_len > 0 {
