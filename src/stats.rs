@@ -91,10 +91,6 @@ counters! {
     get_hits,
     /// Of [`Self::cmd_get`], not found.
     get_misses,
-    /// Of [`Self::get_misses`], there but past their exptime.
-    get_expired,
-    /// Of [`Self::get_misses`], there but flushed.
-    get_flushed,
     /// `delete` of no item.
     delete_misses,
     /// `delete` of an item.

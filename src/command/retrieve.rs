@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::replies::Replies;
-use crate::store::{Deadline, ItemView, Key, Loan, Miss, Value};
+use crate::store::{Deadline, ItemView, Key, Loan, Value};
 use crate::watch::{self, Fetched};
 use larder_protocol::response::write_value_line;
 use larder_protocol::{Retrieve, Streams};
@@ -79,26 +79,13 @@ pub(super) fn read(
         count_touch(cx, found.is_ok());
         return found.is_ok();
     }
-    match found {
-        Ok(()) => {
-            counters.cmd_get.increment();
-            counters.get_hits.increment();
-        }
-        Err(miss) => count_miss(cx, miss),
+    counters.cmd_get.increment();
+    if found.is_ok() {
+        counters.get_hits.increment();
+    } else {
+        counters.get_misses.increment();
     }
     found.is_ok()
-}
-
-/// Counts a get that found nothing.
-pub(super) fn count_miss(cx: &Context<'_>, miss: Miss) {
-    let counters = cx.counters;
-    counters.cmd_get.increment();
-    counters.get_misses.increment();
-    match miss {
-        Miss::Absent => {}
-        Miss::Expired => counters.get_expired.increment(),
-        Miss::Flushed => counters.get_flushed.increment(),
-    }
 }
 
 /// Gives an item a new deadline; whether there is one.

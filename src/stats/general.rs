@@ -4,16 +4,17 @@ use super::{Block, Totals, stat};
 use crate::config::{COMPATIBLE_VERSION, VERSION};
 use crate::instance::Instance;
 use crate::server::reserved_fds;
+use crate::store::StoreStats;
 use nix::sys::resource::{UsageWho, getrusage};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Appends the block.
 pub fn general(instance: &Instance, out: &mut Block<'_>) {
     let now = instance.clock.now();
-    let totals = instance.totals();
+    let (totals, store) = (instance.totals(), instance.store_stats(now));
     process(instance, out);
     connections(instance, &totals, out);
-    commands(instance, &totals, out);
+    commands(instance, &totals, &store, out);
     stat(out, "bytes_read", totals.bytes_read);
     stat(out, "bytes_written", totals.bytes_written);
     stat(out, "limit_maxbytes", instance.store.limit_bytes());
@@ -22,7 +23,6 @@ pub fn general(instance: &Instance, out: &mut Block<'_>) {
     stat(out, "time_in_listen_disabled_us", totals.time_in_listen_disabled_us);
     stat(out, "threads", instance.config.threads);
     stat(out, "conn_yields", totals.conn_yields);
-    let store = instance.store_stats(now);
     stat(out, "hash_power_level", store.hash_buckets.max(1).ilog2());
     stat(out, "hash_bytes", store.index_bytes);
     stat(out, "hash_is_expanding", 0);
@@ -129,7 +129,7 @@ fn connections(instance: &Instance, totals: &Totals, out: &mut Block<'_>) {
     stat(out, "reserved_fds", reserved);
 }
 
-fn commands(instance: &Instance, totals: &Totals, out: &mut Block<'_>) {
+fn commands(instance: &Instance, totals: &Totals, store: &StoreStats, out: &mut Block<'_>) {
     stat(out, "cmd_get", totals.cmd_get);
     stat(out, "cmd_set", totals.cmd_set);
     stat(out, "cmd_flush", totals.cmd_flush);
@@ -137,8 +137,8 @@ fn commands(instance: &Instance, totals: &Totals, out: &mut Block<'_>) {
     stat(out, "cmd_meta", totals.cmd_meta);
     stat(out, "get_hits", totals.get_hits);
     stat(out, "get_misses", totals.get_misses);
-    stat(out, "get_expired", totals.get_expired);
-    stat(out, "get_flushed", totals.get_flushed);
+    stat(out, "get_expired", store.get_expired);
+    stat(out, "get_flushed", store.get_flushed);
     stat(out, "delete_misses", totals.delete_misses);
     stat(out, "delete_hits", totals.delete_hits);
     stat(out, "incr_misses", totals.incr_misses);

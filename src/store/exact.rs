@@ -46,8 +46,14 @@ impl Shard {
         if let Some(death) = item.death(at.now, at.generation) {
             self.remove(key, pool);
             return Err(match death {
-                Death::Expired => Miss::Expired,
-                Death::Flushed => Miss::Flushed,
+                Death::Expired => {
+                    self.stats.get_expired += 1;
+                    Miss::Expired
+                }
+                Death::Flushed => {
+                    self.stats.get_flushed += 1;
+                    Miss::Flushed
+                }
             });
         }
         self.items.get_mut(key).ok_or(Miss::Absent)

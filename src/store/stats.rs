@@ -23,6 +23,10 @@ pub struct StoreStats {
     pub reclaimed: u64,
     /// Of [`Self::reclaimed`], never read.
     pub expired_unfetched: u64,
+    /// Items that an operation found dead for their exptime.
+    pub get_expired: u64,
+    /// Items that an operation found dead for a flush.
+    pub get_flushed: u64,
     /// Seconds since the oldest of the logs' segments was begun; in the exact form, since its least recently used item
     /// was used.
     pub age_s: u64,
@@ -62,6 +66,8 @@ impl StoreStats {
             moved_bytes: self.moved_bytes - earlier.moved_bytes,
             sweeps: self.sweeps - earlier.sweeps,
             expired_unfetched: self.expired_unfetched - earlier.expired_unfetched,
+            get_expired: self.get_expired - earlier.get_expired,
+            get_flushed: self.get_flushed - earlier.get_flushed,
             ..*self
         }
     }
@@ -77,6 +83,8 @@ impl StoreStats {
         self.evicted_time_s = self.evicted_time_s.max(shard.evicted_time_s);
         self.reclaimed += shard.reclaimed;
         self.expired_unfetched += shard.expired_unfetched;
+        self.get_expired += shard.get_expired;
+        self.get_flushed += shard.get_flushed;
         self.age_s = self.age_s.max(shard.age_s);
         self.segment_bytes += shard.segment_bytes;
         self.segment_free_bytes += shard.segment_free_bytes;

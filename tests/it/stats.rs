@@ -146,6 +146,26 @@ fn each_command_moves_its_counters_and_no_others() {
             ("bytes", -size(1)),
         ],
     );
+    // Whatever finds it expired, as in memcached.
+    let gone: &[(&str, i64)] = &[("get_expired", 1), ("curr_items", -1), ("bytes", -size(1))];
+    let stored: &[(&str, i64)] = &[("get_expired", 1), ("cmd_set", 1), ("total_items", 1)];
+    for (request, reply, gains) in [
+        ("gat 9 k", "END", [gone, &[("cmd_touch", 1), ("touch_misses", 1)]].concat()),
+        ("touch k 9", "NOT_FOUND", [gone, &[("cmd_touch", 1), ("touch_misses", 1)]].concat()),
+        ("incr k 1", "NOT_FOUND", [gone, &[("incr_misses", 1)]].concat()),
+        ("decr k 1", "NOT_FOUND", [gone, &[("decr_misses", 1)]].concat()),
+        ("delete k", "NOT_FOUND", [gone, &[("delete_misses", 1)]].concat()),
+        ("mg k v", "EN", [gone, &[("cmd_get", 1), ("get_misses", 1)]].concat()),
+        ("md k", "NF", [gone, &[("delete_misses", 1)]].concat()),
+        ("ma k", "NF", [gone, &[("incr_misses", 1)]].concat()),
+        ("me k", "EN", [gone, &[("cmd_meta", 1)]].concat()),
+        ("replace k 0 0 1\r\n6", "NOT_STORED", [gone, &[("cmd_set", 1)]].concat()),
+        ("set k 0 0 1\r\n6", "STORED", stored.to_vec()),
+        ("add k 0 0 1\r\n6", "STORED", stored.to_vec()),
+    ] {
+        c.ask("set k 0 -1 1\r\n5\r\n", "STORED\r\n");
+        moves(c, &format!("{request}\r\n"), &format!("{reply}\r\n"), &gains);
+    }
     c.ask("set k 0 0 1\r\n5\r\n", "STORED\r\n");
     moves(c, "flush_all\r\n", "OK\r\n", &[("cmd_flush", 1)]);
     moves(

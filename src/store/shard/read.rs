@@ -79,10 +79,12 @@ impl Shard {
         let found = self.find(key).ok_or(Miss::Absent)?;
         let segment = self.segment(found.place.segment);
         if segment.generation < at.generation {
+            self.stats.get_flushed += 1;
             self.drop_dead(found.hash, found.slot, found.place, found.layout, pool);
             return Err(Miss::Flushed);
         }
         if found.layout.deadline(&segment.bytes[found.place.at..]).is_due(at.now) {
+            self.stats.get_expired += 1;
             self.drop_dead(found.hash, found.slot, found.place, found.layout, pool);
             return Err(Miss::Expired);
         }
