@@ -165,8 +165,8 @@ pub fn parse(input: &[u8], limits: Limits) -> Parsed<'_> {
     let (extras, key) = head.split_at(extras_len);
     let action = match read(opcode, extras, key, header.cas_unique) {
         Read::Action(action) => action,
-        Read::Update(update) => {
-            let Update { verb, key, flags, .. } = update;
+        Read::Update { update, verb } => {
+            let Update { key, flags, .. } = update;
             if limits.is_over(key.len(), flags, value_len) {
                 Action::StoreTooLarge { verb, key }
             } else if let Some(value) = input.get(head_len..request_len) {
@@ -184,8 +184,8 @@ pub fn parse(input: &[u8], limits: Limits) -> Parsed<'_> {
 enum Read<'a> {
     /// All.
     Action(Action<'a>),
-    /// What is to be done with the value.
-    Update(Update<&'a [u8]>),
+    /// What is to be done with the value, and what the opcode alone says of that.
+    Update { update: Update<&'a [u8]>, verb: StoreVerb },
     /// Something that this server does not do.
     NotOffered,
 }
@@ -203,11 +203,13 @@ fn read<'a>(opcode: Opcode, extras: &[u8], key: &'a [u8], cas_unique: u64) -> Re
         Opcode::Store(verb) => {
             let flags = u32::from_be_bytes(extras.take());
             let exptime = u32::from_be_bytes(extras.take());
-            let verb = expected.map_or(verb, StoreVerb::Cas);
-            return Read::Update(Update { verb, key, flags, exptime, expected: None });
+            let with_unique = expected.map_or(verb, StoreVerb::Cas);
+            let update = Update { verb: with_unique, key, flags, exptime, expected: None };
+            return Read::Update { update, verb };
         }
         Opcode::Join(verb) => {
-            return Read::Update(Update { verb, key, flags: 0, exptime: 0, expected });
+            let update = Update { verb, key, flags: 0, exptime: 0, expected };
+            return Read::Update { update, verb };
         }
         Opcode::Delete => Action::Delete { key, expected },
         Opcode::Arithmetic(verb) => {

@@ -52,7 +52,7 @@ pub enum Action<'a, K = &'a [u8]> {
     },
     /// A store whose item would pass [`crate::Limits::item_size_max`]; its value is skipped.
     StoreTooLarge {
-        /// As in [`Update`].
+        /// As the opcode names it, whatever CAS unique came with it.
         verb: StoreVerb,
         /// 1 to 250 bytes.
         key: K,

@@ -195,6 +195,12 @@ fn sequences() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                 key(0x00, b"k"),
                 store(0x11, b"k", &vec![b'v'; 1_100_000]),
                 key(0x00, b"k"),
+                set(b"k", b"v"),
+                // Whatever CAS unique comes with it.
+                with_cas(store(0x03, b"k", &vec![b'v'; 1_100_000]), 1),
+                key(0x00, b"k"),
+                with_cas(set(b"k", &vec![b'v'; 1_100_000]), 1),
+                key(0x00, b"k"),
                 set(b"k", &vec![b'v'; 1_048_516]),
                 set(b"k", &vec![b'v'; 1_048_517]),
                 key(0x00, b"k"),
