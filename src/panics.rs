@@ -65,7 +65,7 @@ fn message(payload: &(dyn Any + Send)) -> String {
     )
 }
 
-/// Panics over the key that a test names in the environment of its server. Not in a release.
+/// Panics over the key, or whatever else, that a test names in the environment of its server. Not in a release.
 ///
 /// # Panics
 /// When it is that key.

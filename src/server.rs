@@ -62,7 +62,7 @@ pub fn run(
     }
     threads.push(spawn_maintenance(instance)?);
     let relieved = Arc::clone(instance);
-    acceptor.spawn(async move { relief::relieve(&relieved).await });
+    acceptor.spawn(async move { relief::look_after(&relieved).await });
     let workers: Arc<[Arc<Worker>]> = workers.into();
     let outcome =
         acceptor.block_on(accept_all(instance, listeners, &workers, manager, stop_asked()));

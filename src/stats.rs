@@ -131,7 +131,7 @@ counters! {
     conn_yields,
     /// Searches for dead items that clients asked for, and listings of items.
     lru_crawler_starts,
-    /// Connections closed because serving them panicked.
+    /// Panics: each has closed the connection that was served, if one was.
     conn_panics,
 }
 

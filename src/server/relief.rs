@@ -4,6 +4,11 @@
 
 use crate::clients::Closed;
 use crate::instance::Instance;
+use crate::panics;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -15,8 +20,23 @@ const FLOWING_PART: usize = 16;
 /// Between two looks while memory is short.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Looks after the memory of the connections, for ever.
-pub(super) async fn relieve(instance: &Instance) {
+/// Looks after the memory of the connections, for ever. A panic is counted as one amid serving a connection is, and it
+/// begins anew.
+pub(super) async fn look_after(instance: &Instance) {
+    loop {
+        let mut relieving = pin!(relieve(instance));
+        let panic = poll_fn(|cx| match panics::catch(|| relieving.as_mut().poll(cx)) {
+            Ok(pending) => pending.map(|never| match never {}),
+            Err(panic) => Poll::Ready(panic),
+        })
+        .await;
+        instance.acceptor_counters().conn_panics.increment();
+        tracing::error!("looking after the memory of connections panicked: {panic}");
+    }
+}
+
+/// The same until it panics.
+async fn relieve(instance: &Instance) -> Infallible {
     let budget = &instance.clients.budget;
     loop {
         budget.pressed().await;
@@ -39,6 +59,8 @@ pub(super) async fn relieve(instance: &Instance) {
 
 /// Closes those that hold most, of those that have done so for long.
 fn close_worst(instance: &Instance, patience: Duration) -> Closed {
+    #[cfg(debug_assertions)]
+    panics::when_asked(b"-o connection_memory");
     let now_ms = instance.clock.now().ms;
     let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     let closed = instance.clients.close_worst(now_ms.saturating_sub(patience_ms));

@@ -47,6 +47,25 @@ fn a_panic_ends_its_connection_alone() {
 
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "a release panics for nobody")]
+fn a_panic_over_the_memory_of_connections_is_counted_and_they_are_looked_after_again() {
+    let args = ["-I", "512k", "-o", "connection_memory=1m"];
+    let server = Server::start_command(panicking_at("-o connection_memory", &args));
+    let mut client = Client::connect(&server);
+    // Nearly all of it, for requests that do not go on.
+    let mut stuck: Vec<Client> = (0..3).map(|_| Client::connect(&server)).collect();
+    for stuck in &mut stuck {
+        stuck.send(format!("append k 0 0 500000\r\n{}", "x".repeat(400_000)));
+    }
+    wait_until("it has begun anew", || client.stat("conn_panics") >= 2);
+    assert!(server.stderr().contains("ERROR looking after the memory of connections panicked: as"));
+    client.ask("set k 0 0 1\r\nx\r\nget k\r\n", "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n");
+    assert_eq!(client.stat("read_buf_oom"), 0);
+    drop(stuck);
+    assert!(server.stop().success());
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "a release panics for nobody")]
 fn who_asks_gets_a_backtrace_too() {
     let mut command = panicking_at("boom", &[]);
     command.env("RUST_BACKTRACE", "1");
