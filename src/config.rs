@@ -195,6 +195,8 @@ pub struct Config {
     /// `-o maxconns_fast`: a connection beyond the limit is closed with an error; false
     /// (`no_maxconns_fast`) leaves it waiting. Default true.
     pub maxconns_fast: bool,
+    /// `-o track_sizes`: `stats sizes` counts the items. Default false.
+    pub track_sizes: bool,
     /// `-k`: keep all memory out of swap. Default false.
     pub lock_memory: bool,
     /// `-r`: allow core files of any size. Default false.
@@ -306,6 +308,7 @@ impl Config {
             drain_timeout_s: DRAIN_TIMEOUT_S,
             idle_timeout_s: 0,
             maxconns_fast: true,
+            track_sizes: false,
             lock_memory: options.lock_memory,
             coredumps: options.coredumps,
             // memcached takes an empty name for a file and then fails on it.
@@ -320,6 +323,7 @@ impl Config {
                 Extended::IdleTimeout(seconds) => config.idle_timeout_s = seconds,
                 Extended::MaxconnsFast(fast) => config.maxconns_fast = fast,
                 Extended::MaxconnsPerIp(count) => config.max_connections_per_ip = count,
+                Extended::TrackSizes => config.track_sizes = true,
                 Extended::WithoutEffect(_) => {}
             }
         }
@@ -444,6 +448,7 @@ mod tests {
             drain_timeout_s: 5,
             idle_timeout_s: 0,
             maxconns_fast: true,
+            track_sizes: false,
             lock_memory: false,
             coredumps: false,
             port_file: None,

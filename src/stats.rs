@@ -5,13 +5,16 @@
 mod general;
 mod items;
 mod settings;
+mod sizes;
 
 pub use general::general;
 pub use items::{items, slabs};
 pub use settings::settings;
+pub use sizes::Sizes;
 
 use crate::clients::State;
 use crate::instance::Instance;
+use larder_protocol::Reply;
 use larder_protocol::binary::{self, Origin};
 use larder_protocol::response::write_stat;
 use std::fmt::Display;
@@ -153,6 +156,14 @@ impl<'a> Block<'a> {
     pub fn frames(origin: Origin, out: &'a mut Vec<u8>) -> Self {
         Self { out, origin: Some(origin) }
     }
+
+    /// Appends the end.
+    pub fn end(self) {
+        match self.origin {
+            None => self.out.extend_from_slice(Reply::End.line()),
+            Some(origin) => binary::response::write_done(self.out, origin, 0),
+        }
+    }
 }
 
 /// Appends one of the statistics, which may be anything that can be shown.
@@ -192,8 +203,8 @@ pub fn store(instance: &Instance, out: &mut Block<'_>) {
     }
 }
 
-/// `stats sizes`, which is not kept.
-pub fn sizes(out: &mut Block<'_>) {
+/// `stats sizes` without `-o track_sizes`.
+pub fn no_sizes(out: &mut Block<'_>) {
     stat(out, "sizes_status", "disabled");
 }
 

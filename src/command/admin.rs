@@ -40,6 +40,8 @@ pub(super) enum Shown {
     Prefixes,
     /// Nothing: the lines of `stats cachedump` are to come.
     Items(Cachedump),
+    /// Nothing: items are to be counted.
+    Sizes,
 }
 
 pub(super) fn stats(
@@ -55,7 +57,8 @@ pub(super) fn stats(
         StatsTopic::Slabs => stats::slabs(instance, out),
         StatsTopic::Conns => stats::conns(instance, out),
         StatsTopic::Store => stats::store(instance, out),
-        StatsTopic::Sizes => stats::sizes(out),
+        StatsTopic::Sizes if instance.config.track_sizes => return Ok(Shown::Sizes),
+        StatsTopic::Sizes => stats::no_sizes(out),
         // There is none, and memcached has no lines of one then.
         StatsTopic::Extstore => {}
         StatsTopic::Reset => {

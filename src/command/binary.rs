@@ -2,7 +2,7 @@
 //! frames.
 
 use super::storage::{self, Terms};
-use super::{Context, admin, arithmetic, delete, retrieve};
+use super::{Context, Dump, admin, arithmetic, delete, retrieve};
 use crate::config::COMPATIBLE_VERSION;
 use crate::replies::Replies;
 use crate::stats::Block;
@@ -15,12 +15,13 @@ use larder_protocol::binary::{Action, Origin, Request, Status, Update};
 use larder_protocol::{Reject, Reply, StatsTopic, StoreVerb};
 use std::ops::ControlFlow;
 
-/// Carries out a request and appends its response to `out`; breaks where the connection is to end.
+/// Carries out a request and appends its response to `out`; breaks where more of that is to come, or the connection is to
+/// end.
 pub fn execute<'a>(
     cx: &Context<'_>,
     request: Request<'a, Key<'a>>,
     out: &mut Replies,
-) -> ControlFlow<()> {
+) -> ControlFlow<Option<Dump>> {
     let Request { origin, action } = request;
     let text = &mut out.text;
     match action {
@@ -53,12 +54,16 @@ pub fn execute<'a>(
             Ok(_) => write_success(text, origin, 0),
             Err(_) => write_status(text, origin, Status::NotAllowed),
         },
-        Action::Stat(topic) => stat(cx, origin, topic, text),
+        Action::Stat(topic) => {
+            if let Some(dump) = stat(cx, origin, topic, text) {
+                return ControlFlow::Break(Some(dump));
+            }
+        }
         Action::Noop => write_done(text, origin, 0),
         Action::Version => write_version(text, origin, COMPATIBLE_VERSION),
         Action::Quit => {
             write_success(text, origin, 0);
-            return ControlFlow::Break(());
+            return ControlFlow::Break(None);
         }
     }
     ControlFlow::Continue(())
@@ -155,8 +160,8 @@ fn answer_count(cx: &Context<'_>, origin: Origin, key: Key<'_>, count: Count, ou
     }
 }
 
-/// Appends a response for each of the statistics, and one without a name as their end.
-fn stat(cx: &Context<'_>, origin: Origin, topic: StatsTopic, out: &mut Vec<u8>) {
+/// Appends a response for each of the statistics, and one without a name as their end; or what is to append them.
+fn stat(cx: &Context<'_>, origin: Origin, topic: StatsTopic, out: &mut Vec<u8>) -> Option<Dump> {
     match admin::stats(cx, topic, &mut Block::frames(origin, out)) {
         Ok(admin::Shown::All(_)) => {}
         Ok(admin::Shown::Prefixes) => {
@@ -165,9 +170,17 @@ fn stat(cx: &Context<'_>, origin: Origin, topic: StatsTopic, out: &mut Vec<u8>) 
             lines.extend_from_slice(Reply::End.line());
             write_stat(out, origin, "detailed", &lines);
         }
-        Err(Reject::DetailNotAllowed) => return write_status(out, origin, Status::NotAllowed),
+        Ok(admin::Shown::Sizes) => return Some(Dump::sizes(cx, Some(origin))),
+        Err(Reject::DetailNotAllowed) => {
+            write_status(out, origin, Status::NotAllowed);
+            return None;
+        }
         // Items are listed in text alone.
-        Ok(admin::Shown::Items(_)) | Err(_) => return write_status(out, origin, Status::NotFound),
+        Ok(admin::Shown::Items(_)) | Err(_) => {
+            write_status(out, origin, Status::NotFound);
+            return None;
+        }
     }
-    write_done(out, origin, 0);
+    Block::frames(origin, out).end();
+    None
 }

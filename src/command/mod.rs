@@ -43,7 +43,7 @@ pub struct Context<'a> {
 }
 
 /// How a connection goes on after a command.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Flow {
     /// With the next request.
     Continue,
@@ -111,6 +111,7 @@ pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, replies: &mu
             let line = match admin::stats(cx, topic, &mut Block::lines(out)) {
                 Ok(Shown::All(end)) => Ok(end),
                 Ok(Shown::Prefixes) => return Flow::Dump(Dump::Prefixes { next: 0 }),
+                Ok(Shown::Sizes) => return Flow::Dump(Dump::sizes(cx, None)),
                 Ok(Shown::Items(Cachedump { class, limit })) => {
                     return Dump::begin(ItemsForm::Cachedump, class == crawler::CLASS, limit, out);
                 }

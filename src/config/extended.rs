@@ -32,6 +32,8 @@ pub(super) enum Extended {
     MaxconnsFast(bool),
     /// `maxconns_per_ip`; 0 is any number.
     MaxconnsPerIp(u32),
+    /// `track_sizes`.
+    TrackSizes,
     /// Any of [`WITHOUT_EFFECT`], as written.
     WithoutEffect(String),
 }
@@ -89,7 +91,6 @@ const WITHOUT_EFFECT: &[(&str, Takes)] = &[
     ("slab_sizes", Takes::Value("numbers with hyphens between them", is_size_list)),
     ("tail_repair_time", Takes::Value("a number from 10", |text| at_least(text, 10))),
     ("temporary_ttl", NUMBER),
-    ("track_sizes", Takes::Nothing),
     ("warm_lru_pct", PERCENTAGE),
     ("warm_max_factor", FACTOR),
     ("watcher_logbuf_size", NUMBER),
@@ -147,6 +148,10 @@ fn extended(item: &str) -> Result<Extended, String> {
         "idle_timeout" => seconds(name, value, IDLE_TIMEOUT_MAX_S).map(Extended::IdleTimeout),
         "maxconns_fast" | "no_maxconns_fast" => match value {
             None => Ok(Extended::MaxconnsFast(name == "maxconns_fast")),
+            Some(value) => Err(needless_value(name, value)),
+        },
+        "track_sizes" => match value {
+            None => Ok(Extended::TrackSizes),
             Some(value) => Err(needless_value(name, value)),
         },
         "maxconns_per_ip" => {
@@ -224,6 +229,7 @@ mod tests {
         assert_eq!(one("idle_timeout=2147483647"), Extended::IdleTimeout(2_147_483_647));
         assert_eq!(one("maxconns_fast"), Extended::MaxconnsFast(true));
         assert_eq!(one("no_maxconns_fast"), Extended::MaxconnsFast(false));
+        assert_eq!(one("track_sizes"), Extended::TrackSizes);
         assert_eq!(one("maxconns_per_ip=0"), Extended::MaxconnsPerIp(0));
         assert_eq!(one("maxconns_per_ip=2147483647"), Extended::MaxconnsPerIp(2_147_483_647));
     }
@@ -275,7 +281,6 @@ mod tests {
             ("slab_sizes", &["=8", "=100-200-300"], &["", "=", "=8--9", "=x", "=0-1"]),
             ("tail_repair_time", &["=10"], &["", "=9"]),
             ("temporary_ttl", &["=0", "=61"], &["", "=x"]),
-            ("track_sizes", &[""], &["=1"]),
             ("warm_lru_pct", &["=1", "=80"], &["", "=0", "=81"]),
             ("warm_max_factor", &["=2.0"], &["", "=0"]),
             ("watcher_logbuf_size", &["=256"], &["", "=x"]),
@@ -338,6 +343,7 @@ mod tests {
             ),
             ("maxconns_fast=1", "-o maxconns_fast takes no value, but has '1'"),
             ("no_maxconns_fast=", "-o no_maxconns_fast takes no value, but has ''"),
+            ("track_sizes=1", "-o track_sizes takes no value, but has '1'"),
             ("modern=1", "-o modern takes no value, but has '1'"),
             ("hashpower=11", "-o hashpower takes 12 to 32, not '11'"),
             ("hashpower", "-o hashpower takes 12 to 32 behind a '=', not nothing"),

@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn the_example_shows_the_defaults() {
         assert_eq!(config(EXAMPLE), Config::default());
-        let switches = ["-M", "-C", "-k", "-F", "-X", "-W", "-A", "-d", "-v", "-r", "-L"];
+        let switches =
+            ["-M", "-C", "-k", "-F", "-X", "-W", "-A", "-d", "-v", "-r", "-L", "-o track_sizes"];
         let without_default = ["-D ", "-s ", "-t ", "-u ", "-P ", "logfile ", "-f ", "-n "];
         for line in example_options() {
             let differs = switches.iter().chain(&without_default);

@@ -45,14 +45,14 @@ pub struct Session {
     expects_large: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Position {
     /// At the front of a request.
     Request,
     /// Among the keys of a get.
     Keys(Retrieve),
     /// Amid a reply that comes in pieces.
-    Dump(Dump),
+    Dump(Box<Dump>),
     /// This far before the end of a refused data block.
     Block { left_len: usize },
     /// Somewhere before the end of a refused line.
@@ -143,7 +143,7 @@ impl Session {
     /// What a reply that comes in pieces takes between two of them, in bytes. Not nothing, so that a server that is to
     /// end waits for it.
     pub(super) fn dump_len(&self) -> usize {
-        if let Position::Dump(dump) = &self.position { size_of_val(dump) } else { 0 }
+        if let Position::Dump(dump) = &self.position { dump.held_len() } else { 0 }
     }
 
     /// Whether the next request may have a large value, as the last one had.
@@ -177,9 +177,10 @@ impl Session {
                     None => continue,
                 }
             }
-            if let Position::Dump(dump) = self.position {
-                let rest = dump.write_piece(cx, &mut out.text);
-                self.position = rest.map_or(Position::Request, Position::Dump);
+            if let Position::Dump(dump) = &mut self.position {
+                if dump.write_piece(cx, &mut out.text) {
+                    self.position = Position::Request;
+                }
                 // However long it takes, others wait for one piece of it at most.
                 break Next::Yield;
             }

@@ -77,10 +77,11 @@ pub fn settings(instance: &Instance, out: &mut Block<'_>) {
     }
     stat(out, "idle_timeout", config.idle_timeout_s);
     stat(out, "watcher_logbuf_size", BUFFER_LEN_MAX);
+    for (name, value) in [("worker_logbuf_size", "0"), ("read_buf_mem_limit", "0")] {
+        stat(out, name, value);
+    }
+    stat(out, "track_sizes", yes(config.track_sizes));
     for (name, value) in [
-        ("worker_logbuf_size", "0"),
-        ("read_buf_mem_limit", "0"),
-        ("track_sizes", "no"),
         ("inline_ascii_response", "no"),
         ("num_napi_ids", "0"),
         ("memory_file", "(null)"),

@@ -164,6 +164,42 @@ fn a_cas_unique_is_told_and_asked_for() {
 }
 
 #[test]
+fn sizes_are_counted_amid_other_requests() {
+    let server = larder(&["-o", "track_sizes"]);
+    let mut client = Client::connect(&server);
+    for (key, value_len) in [("a", 4), ("b", 5), ("c", 0), ("d", 70_000)] {
+        assert_eq!(client.status(&set(key.as_bytes(), &vec![b'v'; value_len])), 0);
+    }
+    let shown = [("64", "2"), ("96", "1"), ("70080", "1")];
+    let shown = shown.map(|(size, count)| (size.to_owned(), count.to_owned()));
+    assert_eq!(client.stat_frames("sizes"), shown);
+    // In one write, with some that are parsed together with it, the last of them in part.
+    let stat = frame(STAT, b"", b"sizes", b"");
+    let get = frame(GET, b"", b"a", b"");
+    let (front, rest) = get.split_at(20);
+    client.send([&get[..], &stat, &get, &stat, front].concat());
+    let assert_got = |client: &mut Client| {
+        let got = client.response();
+        assert_eq!((got.opcode, got.value.len()), (GET, 4));
+    };
+    let assert_sizes = |client: &mut Client| {
+        for (size, count) in &shown {
+            let Response { opcode, key, value, .. } = client.response();
+            assert_eq!((opcode, key, value), (STAT, size.clone().into(), count.clone().into()));
+        }
+        let end = client.response();
+        assert_eq!((end.opcode, end.key.len(), end.value.len()), (STAT, 0, 0));
+    };
+    assert_got(&mut client);
+    assert_sizes(&mut client);
+    assert_got(&mut client);
+    assert_sizes(&mut client);
+    client.send(rest);
+    assert_got(&mut client);
+    client.assert_in_step();
+}
+
+#[test]
 fn quiet_gets_are_ended_by_a_noop() {
     const COUNT: u32 = 1000;
     let server = larder(&[]);

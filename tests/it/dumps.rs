@@ -81,6 +81,56 @@ fn what_is_there_all_the_time_is_listed_once() {
     client.ask("version\r\n", "VERSION 1.6.45\r\n");
 }
 
+/// The items of each size, and how many there are.
+fn sizes(client: &mut Client) -> (Vec<u64>, u64) {
+    let lines = client.stat_lines(" sizes");
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    let count = lines.iter().map(|(_, count)| number(count)).sum();
+    (lines.iter().map(|(size, _)| number(size)).collect(), count)
+}
+
+#[test]
+fn sizes_are_counted_while_others_go_on() {
+    let server = larder(&["-t", "1", "-m", "256", "-o", "track_sizes"]);
+    let mut client = Client::connect(&server);
+    fill(&mut client, ITEM_COUNT);
+    // A size each, so that showing them takes more than a piece, too.
+    for number in 0..3000 {
+        let len = number * 32;
+        client.ask(format!("set long{number} 0 0 {len}\r\n{}\r\n", "x".repeat(len)), "STORED\r\n");
+    }
+    let item_count = u64::from(ITEM_COUNT) + 3000;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut writer = Client::connect(&server);
+            let (mut number, mut turn_count) = (0, 0);
+            while !is_over.load(Relaxed) {
+                writer.ask(
+                    format!("set k{number} 0 0 5\r\nother\r\nget k{number}\r\n"),
+                    &format!("STORED\r\nVALUE k{number} 0 5\r\nother\r\nEND\r\n"),
+                );
+                number = (number + 7919) % ITEM_COUNT;
+                turn_count += 1;
+            }
+            turn_count
+        });
+        for _ in 0..3 {
+            let (all, count) = sizes(&mut client);
+            assert_eq!(count, item_count);
+            assert!(all.len() > 2900 && all.is_sorted());
+        }
+        // Whoever goes away meanwhile leaves nothing behind.
+        let mut gone = Client::connect(&server);
+        gone.send("stats sizes\r\n".repeat(20));
+        drop(gone);
+        wait_until("it is gone", || client.stat("curr_connections") == 3);
+        is_over.store(true, Relaxed);
+        assert!(writer.join().expect("the writer has not failed") > 0);
+    });
+    assert_eq!(client.stat("response_obj_bytes"), 0);
+}
+
 #[test]
 fn a_dump_that_nobody_reads_is_in_nobodys_way() {
     let server = larder(&["-t", "1", "-m", "256"]);

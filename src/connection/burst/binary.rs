@@ -13,6 +13,7 @@ use crate::store::Key;
 use arrayvec::ArrayVec;
 use larder_protocol::binary::response::write_status;
 use larder_protocol::binary::{self, HEADER_LEN, Origin, Parsed, Request, Status};
+use std::ops::ControlFlow;
 
 /// Something to be done, and where in the input it stands.
 #[derive(Debug)]
@@ -98,7 +99,7 @@ impl Session {
             end += self.skip(consumed, rest.len());
         }
         prefetch(cx, &tasks);
-        for Task { todo, start } in &tasks {
+        for (index, Task { todo, start }) in tasks.iter().enumerate() {
             if out.len() >= REPLY_LEN_MAX {
                 self.position = Position::Request;
                 self.task_count_max = TASK_COUNT_MIN;
@@ -106,11 +107,15 @@ impl Session {
             }
             log_frame(&input[*start..]);
             match *todo {
-                Todo::Request(request) => {
-                    if command::execute(cx, request, out).is_break() {
-                        return (end, Some(Next::Quit));
+                Todo::Request(request) => match command::execute(cx, request, out) {
+                    ControlFlow::Continue(()) => {}
+                    ControlFlow::Break(None) => return (end, Some(Next::Quit)),
+                    ControlFlow::Break(Some(dump)) => {
+                        self.position = Position::Dump(Box::new(dump));
+                        // What was parsed already is parsed again behind it.
+                        return (tasks.get(index + 1).map_or(end, |next| next.start), None);
                     }
-                }
+                },
                 Todo::Refuse(origin, status) => write_status(&mut out.text, origin, status),
             }
         }

@@ -149,7 +149,7 @@ impl Session {
                     Flow::Close => return (group.end, Some(Next::Quit)),
                     Flow::Watch(streams) => return (group.end, Some(Next::Watch(streams))),
                     Flow::Dump(dump) => {
-                        self.position = Position::Dump(dump);
+                        self.position = Position::Dump(Box::new(dump));
                         return (group.end, None);
                     }
                 },
