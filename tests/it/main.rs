@@ -11,6 +11,7 @@ mod binary;
 mod budget;
 mod client;
 mod clients;
+mod clocks;
 mod connections;
 mod cpus;
 mod crowd;
