@@ -5,10 +5,11 @@ use crate::{LARDER, larder, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn run(args: &[&str]) -> Output {
     Command::new(LARDER).args(args).output().expect("the program starts")
@@ -261,6 +262,48 @@ fn root_becomes_the_user_that_it_is_told() {
         &["-p", "-1", "-u", "no-such-user"],
         "cannot become user 'no-such-user': there is no such user",
     );
+}
+
+#[test]
+fn nobody_waits_for_who_reads_the_log() {
+    const COUNT: usize = 5_000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let ports = directory.path().join("ports");
+    let mut child = Command::new(LARDER)
+        .args(["-p", "-1", "-t", "1", "-vv"])
+        .env("MEMCACHED_PORT_FILENAME", &ports)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let stream = std::net::TcpStream::connect(("127.0.0.1", port_in(&ports))).expect("it listens");
+    stream.set_read_timeout(Some(crate::DEADLINE)).expect("a timeout above zero");
+    let mut client = Client::over(stream);
+    // Some times what a pipe holds.
+    for number in 0..COUNT {
+        client.ask(format!("get key{number}\r\n"), "END\r\n");
+    }
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let mut next = || log.next().expect("a line").expect("text");
+    let mut line = next();
+    let mut shown = 0;
+    while !line.ends_with(" lines are left out here: nobody read them") {
+        shown += usize::from(line.contains("< get key"));
+        line = next();
+        if shown == 1 {
+            // There is room soon, and so somebody to say it.
+            client.ask("verbosity 1\r\n", "OK\r\n");
+        }
+    }
+    let skipped: usize = line.split(' ').next().and_then(|count| count.parse().ok()).expect("some");
+    assert!(shown + skipped >= COUNT && shown > 0 && skipped > COUNT / 2, "{shown} and {skipped}");
+    // Nor for one who has gone.
+    drop(log);
+    client.ask("verbosity 2\r\n", "OK\r\n");
+    for _ in 0..10 {
+        client.ask("get k\r\n", "END\r\n");
+    }
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+    assert!(child.wait().expect("our own child").success());
 }
 
 #[test]
