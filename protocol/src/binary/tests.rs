@@ -279,15 +279,21 @@ fn what_is_too_large_is_refused_before_it_comes() {
     let item_len = |value_len: u64| LIMITS.item_size(1, 0, value_len);
     let max = u64::from(LIMITS.item_size_max);
     let fits = max - item_len(0);
-    for (opcode, extras) in [(0x01, &[0; 8][..]), (0x0e, b"")] {
+    // With a unique, a set is not any less one.
+    for (opcode, extras, cas_unique, is) in [
+        (0x01, &[0; 8][..], 0, StoreVerb::Set),
+        (0x11, &[0; 8], 5, StoreVerb::Set),
+        (0x13, &[0; 8], 5, StoreVerb::Replace),
+        (0x0e, b"", 5, StoreVerb::Append),
+    ] {
         for (value_len, is_too_large) in [(fits, false), (fits + 1, true), ((1 << 30) - 9, true)] {
             let body_len = extras.len() + 1 + value_len as usize;
-            let header = header(opcode, 1, extras.len() as u8, body_len as u32, 0);
+            let header = header(opcode, 1, extras.len() as u8, body_len as u32, cas_unique);
             let input = [&header, extras, b"k"].concat();
             let too_large = matches!(
                 parse(&input, LIMITS),
-                Parsed::Request { request: Request { action: Action::StoreTooLarge { .. }, .. }, consumed }
-                    if consumed == HEADER_LEN + body_len
+                Parsed::Request { request: Request { action: Action::StoreTooLarge { verb, .. }, .. }, consumed }
+                    if verb == is && consumed == HEADER_LEN + body_len
             );
             assert_eq!(too_large, is_too_large, "{value_len}");
             assert!(
