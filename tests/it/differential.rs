@@ -1,26 +1,27 @@
 //! Larder and Debian's memcached 1.6.18 side by side, on sessions at random: the same requests, the same replies, byte
-//! for byte, and the same counters. Classic and meta commands share keys and connections. What may differ is listed in
-//! `differential/wanted.rs` and `differential/wanted/meta.rs`, and nothing else may.
+//! for byte, and the same counters. Classic and meta commands share connections, and these and the binary protocol keys.
+//! What may differ is listed in `differential/wanted.rs` and `differential/wanted/`, and nothing else may.
 //!
 //! The seed is fixed. `LARDER_DIFFERENTIAL=COMMANDS[,SEED]` plays so many commands of another one; best with `--release`.
 
 mod base64;
+mod frame;
 mod generate;
 mod pair;
 mod reply;
+mod side;
 mod unit;
 mod wanted;
 
 use crate::{LARDER, skipped};
-use generate::{meta_request, session, text_request};
+use generate::session;
 use pair::Pair;
-use proptest::prop_oneof;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
-use wanted::wanted;
+use wanted::reasons;
 
 /// Commands that a plain run plays.
 const COMMAND_COUNT: u64 = 60_000;
@@ -48,7 +49,7 @@ fn wanted_run() -> (u64, u64) {
 }
 
 #[test]
-fn text_sessions_are_answered_as_by_memcached() {
+fn sessions_are_answered_as_by_memcached() {
     let Some(memcached) = memcached() else {
         return skipped("the differential test needs memcached 1.6.18 on the PATH");
     };
@@ -60,7 +61,7 @@ fn text_sessions_are_answered_as_by_memcached() {
         ..Config::default()
     };
     let pair = RefCell::new(Pair::start(Path::new(LARDER), memcached));
-    let sessions = session(prop_oneof![text_request(), meta_request()]);
+    let sessions = session();
     let started = Instant::now();
     for run in 0_u64.. {
         if pair.borrow().request_count >= command_count {
@@ -80,12 +81,13 @@ fn text_sessions_are_answered_as_by_memcached() {
     }
     let pair = pair.borrow();
     println!(
-        "{} commands, seed {seed}, {:.1} s",
+        "{} commands, {} of them binary, seed {seed}, {:.1} s",
         pair.request_count,
+        pair.frame_count,
         started.elapsed().as_secs_f64()
     );
-    for (wanted, count) in wanted().zip(&pair.wanted_counts) {
-        println!("{count:9}  {}", wanted.reason);
-        assert!(*count > 0, "a difference that never shows: {}", wanted.reason);
+    for (reason, count) in reasons().zip(&pair.wanted_counts) {
+        println!("{count:9}  {reason}");
+        assert!(*count > 0, "a difference that never shows: {reason}");
     }
 }

@@ -1,21 +1,25 @@
 //! Sessions at random: few keys, so that state matters; numbers at their limits; well-formed requests, and the same with
 //! a word or two too many, too few or wrong, or with a block that is not as long as announced.
 
+mod binary;
 mod meta;
 
+use super::frame::Frame;
 use super::unit::{Bytes, UNIQUE_OF};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-pub(crate) use meta::meta_request;
+use binary::frame;
+use meta::meta_request;
 
 /// Largest item of both servers, in bytes: as it is without options. memcached 1.6.18 crashes when it is less.
 pub(crate) const ITEM_SIZE_MAX: usize = 1024 * 1024;
 /// What counts to an item beside its value and a key of one byte: header, NUL, CAS unique, line end.
 const ITEM_OVERHEAD_LEN: usize = 48 + 1 + 1 + 8 + 2;
-/// How many connections a session has at most.
-pub(crate) const CONNECTION_COUNT: usize = 3;
+/// How many connections a session has at most, and the first of them that speaks the binary protocol.
+pub(crate) const CONNECTION_COUNT: usize = 5;
+const BINARY_CONNECTION: usize = 3;
 
 /// Requests that are sent on one connection before another has its turn.
 #[derive(Clone, Debug)]
@@ -25,19 +29,33 @@ pub(crate) struct Turn {
     pub(crate) early: u8,
     /// Where its bytes are cut into several writes, in 65536th parts.
     pub(crate) cuts: Vec<u16>,
-    pub(crate) requests: Vec<Bytes>,
+    pub(crate) requests: Requests,
+}
+
+/// What a turn sends.
+#[derive(Clone, Debug)]
+pub(crate) enum Requests {
+    /// Lines and blocks.
+    Text(Vec<Bytes>),
+    Binary(Vec<Frame>),
 }
 
 /// A session.
-pub(crate) fn session(
-    request: impl Strategy<Value = Bytes> + 'static,
-) -> impl Strategy<Value = Vec<Turn>> {
-    let request = request.boxed();
+pub(crate) fn session() -> impl Strategy<Value = Vec<Turn>> {
+    let request = prop_oneof![text_request(), meta_request()];
+    let text = (0..BINARY_CONNECTION, vec(request, 1..16).prop_map(Requests::Text));
+    let binary =
+        (BINARY_CONNECTION..CONNECTION_COUNT, vec(frame(), 1..16).prop_map(Requests::Binary));
+    let requests = prop_oneof![2 => text.boxed(), 1 => binary.boxed()];
     let early = prop_oneof![3 => Just(0), 1 => any::<u8>()];
     let cuts = prop_oneof![2 => Just(Vec::new()), 1 => vec(any::<u16>(), 1..6)];
-    let turn = (0..CONNECTION_COUNT, early, cuts, vec(request, 1..16))
-        .prop_map(|(connection, early, cuts, requests)| Turn { connection, early, cuts, requests });
-    vec(turn, 1..6)
+    let turn = (requests, early, cuts).prop_map(|((connection, requests), early, cuts)| Turn {
+        connection,
+        early,
+        cuts,
+        requests,
+    });
+    vec(turn, 1..11)
 }
 
 type Words = Vec<Vec<u8>>;
@@ -50,7 +68,7 @@ struct Form {
 }
 
 /// One request of the classic text protocol.
-pub(crate) fn text_request() -> impl Strategy<Value = Bytes> {
+fn text_request() -> impl Strategy<Value = Bytes> {
     let mangles = prop_oneof![7 => Just(Vec::new()), 3 => vec(mangle(), 1..3)];
     let end = prop_oneof![9 => Just("\r\n"), 1 => Just("\n")];
     (form(), mangles, end).prop_map(|(form, mangles, end)| line_of(form, &mangles, end))
@@ -235,17 +253,26 @@ fn delta() -> impl Strategy<Value = Vec<u8>> {
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let largest = ITEM_SIZE_MAX - ITEM_OVERHEAD_LEN;
     prop_oneof![
-        80 => one_of(&[
+        320 => one_of(&[
             "0", "1", "9", "10", "99", "100", "18446744073709551615", "18446744073709551616", "18446744073709551614",
             "007", "5 ", " 5", "+5", "-5", "12 ab", "x", "", "99999999999999999999", "5\r\n", "00000000000000000000000",
         ]),
-        40 => vec(any::<u8>(), 0..40),
-        10 => one_of(&["\r\n", "END\r\n", "get a\r\n", "x\r\nset a 0 0 1\r\ny", "\0"]),
+        160 => (0..40_usize, any::<u64>()).prop_map(|(len, seed)| bytes_of(len, seed)),
+        40 => one_of(&["\r\n", "END\r\n", "get a\r\n", "x\r\nset a 0 0 1\r\ny", "\0"]),
         1 => (largest - 6..largest + 3).prop_map(|len| vec![b'v'; len]),
-        10 => (1000_usize..5000).prop_map(|len| vec![b'w'; len]),
+        40 => (1000_usize..5000).prop_map(|len| vec![b'w'; len]),
         // Larder keeps them in segments of their own.
-        5 => (30_000_usize..100_000).prop_map(|len| vec![b'z'; len]),
+        20 => (30_000_usize..100_000).prop_map(|len| vec![b'z'; len]),
     ]
+}
+
+/// Any bytes, which cost less than if each of them could shrink.
+fn bytes_of(len: usize, mut seed: u64) -> Vec<u8> {
+    let next = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
 }
 
 fn noreply() -> impl Strategy<Value = Option<Vec<u8>>> {

@@ -1,8 +1,12 @@
 //! Replies as they can be compared: what each server says in its own way, CAS uniques and moments, in words for both.
 
+mod frames;
+
 use super::base64;
 use super::unit::{UNIQUE_OF, Unit};
 use std::collections::HashMap;
+
+pub(crate) use frames::opaque_of_end;
 
 /// Seconds left are shown in steps of so many, as they pass between the two servers' replies.
 const LEFT_STEP_S: u64 = 100;
@@ -19,18 +23,23 @@ pub(crate) struct Uniques {
 }
 
 impl Uniques {
-    /// A request with the unique that this server gave the item; 1 where it is not known.
+    /// The unique that this server gave an item; 1 where it is not known.
+    fn last(&self, key: &[u8]) -> &[u8] {
+        self.last.get(key).map_or(b"1", Vec::as_slice)
+    }
+
+    /// A request with the unique that this server gave the item.
     pub(crate) fn rendered(&self, unit: &Unit) -> Unit {
-        let last = |key: &[u8]| self.last.get(key).map_or(&b"1"[..], Vec::as_slice);
         let mut words: Vec<Vec<u8>> = unit.words().into_iter().map(<[u8]>::to_vec).collect();
         if unit.is_storage() {
             if let Some([UNIQUE_OF, key @ ..]) = words.get(5).map(Vec::as_slice) {
-                words[5] = last(key).to_vec();
+                words[5] = self.last(key).to_vec();
             }
         } else if unit.is_meta() {
-            for word in &mut words {
+            // Not of a key, which may be shown.
+            for word in words.iter_mut().skip(2) {
                 if let [b'C', UNIQUE_OF, key @ ..] = &word[..] {
-                    *word = [b"C", last(key)].concat();
+                    *word = [b"C", self.last(key)].concat();
                 }
             }
         }

@@ -5,29 +5,33 @@
 //! say what Larder does. The generator also keeps away from data lengths over 2 MiB, tabs in numbers, and `verbosity` above
 //! 0, which makes the log grow.
 
+mod binary;
 mod meta;
 mod values;
 
+use super::frame::Frame;
 use super::unit::{Unit, number, signed};
 use std::ops::RangeInclusive;
 
+pub(crate) use binary::Sight;
+
 /// What memcached is sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Peer {
+pub(crate) enum Peer<Request = Vec<u8>> {
     /// This.
-    Instead(Vec<u8>),
+    Instead(Request),
     /// This, and Larder is to close the connection too.
-    Ends(Vec<u8>),
+    Ends(Request),
     /// Neither server is sent anything.
     Nothing,
 }
 
 /// One wanted difference.
-pub(crate) struct Wanted {
+struct Wanted<Applies = fn(&Line) -> Option<Peer>> {
     /// What it is and why it is wanted.
-    pub(crate) reason: &'static str,
+    reason: &'static str,
     /// What memcached is sent where it applies.
-    pub(crate) applies: fn(&Line) -> Option<Peer>,
+    applies: Applies,
 }
 
 /// A request, and what most rows look at.
@@ -70,6 +74,12 @@ impl<'unit> Line<'unit> {
 
     fn is_known(&self) -> bool {
         self.unit.is_storage() || self.is(LINES) || self.unit.is_meta()
+    }
+
+    /// What its data block is to store.
+    fn value(&self) -> Option<&'unit [u8]> {
+        let block = &self.unit.block.as_ref()?.0;
+        block.get(..block.len() - 2)
     }
 
     /// How many words a command has at least.
@@ -163,9 +173,25 @@ fn is_wide_number(word: &[u8]) -> bool {
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// All rows; the first one that applies counts.
-pub(crate) fn wanted() -> impl Iterator<Item = &'static Wanted> {
+/// All rows for lines; the first one that applies counts.
+fn for_lines() -> impl Iterator<Item = &'static Wanted> {
     values::WANTED.iter().chain(WANTED).chain(meta::WANTED)
+}
+
+/// Why each row is there.
+pub(crate) fn reasons() -> impl Iterator<Item = &'static str> {
+    for_lines().map(|row| row.reason).chain(binary::WANTED.iter().map(|row| row.reason))
+}
+
+/// The row that applies to a line, as its number among the reasons, and what memcached is sent.
+pub(crate) fn wanted_of_line(line: &Line) -> Option<(usize, Peer)> {
+    for_lines().enumerate().find_map(|(row, wanted)| Some((row, (wanted.applies)(line)?)))
+}
+
+/// The same for a frame.
+pub(crate) fn wanted_of_frame(sight: &Sight) -> Option<(usize, Peer<Frame>)> {
+    let mut rows = (for_lines().count()..).zip(binary::WANTED);
+    rows.find_map(|(row, wanted)| Some((row, (wanted.applies)(sight)?)))
 }
 
 /// Of all commands, and the classic ones.

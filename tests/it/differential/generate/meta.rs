@@ -11,7 +11,7 @@ use proptest::prelude::*;
 type Word = Vec<u8>;
 
 /// One request of the meta protocol.
-pub(crate) fn meta_request() -> impl Strategy<Value = Bytes> {
+pub(super) fn meta_request() -> impl Strategy<Value = Bytes> {
     let mangles = prop_oneof![9 => Just(Vec::new()), 1 => vec(mangle(), 1..3)];
     (form(), mangles)
         .prop_map(|(form, mangles): (Form, Vec<Mangle>)| line_of(form, &mangles, "\r\n"))

@@ -71,7 +71,7 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
     Wanted {
-        reason: "1.6.18 knows no E and no x",
+        reason: "1.6.18 has no flag E and no flag x (it says invalid flag)",
         applies: |line| {
             let is_new = line.token(b'E').is_some() || line.token(b'x').is_some();
             (is_new && !line.is(&["me", "mn"])).then_some(Peer::Nothing)
@@ -108,8 +108,11 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
     Wanted {
-        reason: "1.6.18 ignores C of mg",
-        applies: |line| (line.is(&["mg"]) && line.token(b'C').is_some()).then_some(Peer::Nothing),
+        reason: "1.6.18 ignores C of mg, where a value is asked for",
+        applies: |line| {
+            let is_conditional = line.token(b'C').is_some() && line.token(b'v').is_some();
+            (line.is(&["mg"]) && is_conditional).then_some(Peer::Nothing)
+        },
     },
     Wanted {
         reason: "memcached shows the seconds up to a time in the past as a number that is too large",
@@ -124,12 +127,16 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
     Wanted {
-        reason: "1.6.18 shows no size in ms",
+        reason: "1.6.18 ignores s of ms",
         applies: |line| (line.is(&["ms"]) && line.token(b's').is_some()).then_some(Peer::Nothing),
     },
     Wanted {
-        reason: "1.6.18 ignores N of ms",
-        applies: |line| (line.is(&["ms"]) && line.token(b'N').is_some()).then_some(Peer::Nothing),
+        reason: "1.6.18 ignores N of ms, where it joins",
+        applies: |line| {
+            let joins =
+                line.token(b'M').is_some_and(|mode| matches!(mode.first(), Some(b'A' | b'P')));
+            (line.is(&["ms"]) && line.token(b'N').is_some() && joins).then_some(Peer::Nothing)
+        },
     },
     Wanted {
         reason: "memcached removes the old item in any mode when a value of ms is too large",
@@ -140,7 +147,7 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
     Wanted {
-        reason: "1.6.18 shows what ma makes though it is quiet",
+        reason: "1.6.18 says HD for what ma makes though it is quiet, and nothing where there was a number: which, no request shows",
         applies: |line| {
             let is_quiet = line.token(b'q').is_some() && line.token(b'N').is_some();
             (line.is(&["ma"]) && is_quiet).then_some(Peer::Nothing)

@@ -6,6 +6,19 @@ use super::{Peer, Wanted};
 /// No value that is shorter makes another one too long for a segment of 32 KiB, as a rule.
 const SEGMENT_LEN_NEARLY: usize = 30_000;
 
+/// Whether a value is white space alone.
+pub(super) fn is_blank(value: &[u8]) -> bool {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    !value.is_empty() && value.iter().all(is_space)
+}
+
+/// Whether what a value makes by being joined to another, behind or before it, may be longer than a segment, and begin with
+/// a number.
+pub(super) fn may_begin_number(value: &[u8], is_behind: bool, is_before: bool) -> bool {
+    let ends_number = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | 0x0b);
+    is_behind && value.len() >= SEGMENT_LEN_NEARLY || is_before && value.iter().any(ends_number)
+}
+
 pub(super) const WANTED: &[Wanted] = &[
     Wanted {
         reason: "memcached does not count in place while a reply to mg that is not sent yet holds the item",
@@ -16,12 +29,7 @@ pub(super) const WANTED: &[Wanted] = &[
     },
     Wanted {
         reason: "1.6.18 counts on from what stands behind a value of white space alone, whatever it is",
-        applies: |line| {
-            let value = &line.unit.block.as_ref()?.0;
-            let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
-            let is_blank = value.len() > 2 && value[..value.len() - 2].iter().all(is_space);
-            is_blank.then_some(Peer::Nothing)
-        },
+        applies: |line| is_blank(line.value()?).then_some(Peer::Nothing),
     },
     Wanted {
         reason: "1.6.18 takes a number from 2^63 up for none when a minus stands anywhere behind it in its memory, where it \
@@ -35,16 +43,12 @@ pub(super) const WANTED: &[Wanted] = &[
         reason: "Larder counts no value that is longer than a segment; memcached those too that begin with a number and a \
             space, up to 512 KiB, which is what a value can be made by joining",
         applies: |line| {
-            let block = &line.unit.block.as_ref()?.0;
-            let value = block.get(..block.len() - 2)?;
             let mode = line.words.iter().rfind(|word| word.starts_with(b"M"));
             let mode = mode.filter(|_| line.is(&["ms"])).and_then(|word| word.get(1));
             let is_behind = line.is(&["append"]) || mode == Some(&b'A');
             let is_before = line.is(&["prepend"]) || mode == Some(&b'P');
-            let ends_number = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | 0x0b);
-            let may_begin = is_behind && value.len() >= SEGMENT_LEN_NEARLY
-                || is_before && value.iter().any(ends_number);
-            may_begin.then_some(Peer::Nothing)
+            let may_differ = may_begin_number(line.value()?, is_behind, is_before);
+            may_differ.then_some(Peer::Nothing)
         },
     },
 ];
