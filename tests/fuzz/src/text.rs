@@ -187,15 +187,16 @@ fn after_list(mut replies: &[u8], last: &[u8]) -> Option<usize> {
     }
 }
 
-/// Replies as lines, less what is counted; what is listed is in order.
+/// Replies as lines, less what is counted, and less which items those are that a limit lets be listed; what is listed is in
+/// order.
 pub fn normal(replies: &[u8]) -> Vec<Vec<u8>> {
-    let is_listed = |line: &[u8]| {
-        [&b"key="[..], b"mg ", b"ITEM ", b"PREFIX "].iter().any(|word| line.starts_with(word))
-    };
+    let is_listed =
+        |line: &[u8]| [&b"key="[..], b"mg ", b"PREFIX "].iter().any(|word| line.starts_with(word));
     let mut lines: Vec<Vec<u8>> = replies
         .split(|byte| *byte == b'\n')
         .map(|line| match line.strip_prefix(b"STAT ") {
             Some(stat) => words(stat).next().unwrap_or_default().to_vec(),
+            None if line.starts_with(b"ITEM ") => b"ITEM".to_vec(),
             None => line.to_vec(),
         })
         .collect();
