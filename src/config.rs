@@ -34,10 +34,13 @@ pub const COMPATIBLE_VERSION: &str = "1.6.45";
 
 /// In seconds.
 const DRAIN_TIMEOUT_S: u32 = 5;
+/// In bytes, as in memcached.
+const WATCHER_LOGBUF_BYTES: usize = 256 * BYTES_PER_KB;
 /// The environment variable that names [`Config::port_file`].
 const PORT_FILE_VARIABLE: &str = "MEMCACHED_PORT_FILENAME";
 
 const BYTES_PER_MB: u64 = 1 << 20;
+const BYTES_PER_KB: usize = 1 << 10;
 
 /// What `-I` is when it is not given and `-m` has room for it, in bytes.
 const ITEM_SIZE_MAX_DEFAULT_BYTES: u32 = 1 << 20;
@@ -195,6 +198,9 @@ pub struct Config {
     /// `-o maxconns_fast`: a connection beyond the limit is closed with an error; false
     /// (`no_maxconns_fast`) leaves it waiting. Default true.
     pub maxconns_fast: bool,
+    /// `-o watcher_logbuf_size`: what may wait for one who watches, in bytes; given in KB, 1 to 1,048,576 (1 GiB).
+    /// Default 256 KiB.
+    pub watcher_logbuf_bytes: usize,
     /// `-o track_sizes`: `stats sizes` counts the items. Default false.
     pub track_sizes: bool,
     /// `-k`: keep all memory out of swap. Default false.
@@ -308,6 +314,7 @@ impl Config {
             drain_timeout_s: DRAIN_TIMEOUT_S,
             idle_timeout_s: 0,
             maxconns_fast: true,
+            watcher_logbuf_bytes: WATCHER_LOGBUF_BYTES,
             track_sizes: false,
             lock_memory: options.lock_memory,
             coredumps: options.coredumps,
@@ -323,6 +330,9 @@ impl Config {
                 Extended::IdleTimeout(seconds) => config.idle_timeout_s = seconds,
                 Extended::MaxconnsFast(fast) => config.maxconns_fast = fast,
                 Extended::MaxconnsPerIp(count) => config.max_connections_per_ip = count,
+                Extended::WatcherLogbufSize(kb) => {
+                    config.watcher_logbuf_bytes = kb * BYTES_PER_KB;
+                }
                 Extended::TrackSizes => config.track_sizes = true,
                 Extended::WithoutEffect(_) => {}
             }
@@ -448,6 +458,7 @@ mod tests {
             drain_timeout_s: 5,
             idle_timeout_s: 0,
             maxconns_fast: true,
+            watcher_logbuf_bytes: 256 << 10,
             track_sizes: false,
             lock_memory: false,
             coredumps: false,

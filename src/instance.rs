@@ -85,7 +85,7 @@ impl Instance {
             cas: config.cas_enabled,
             ..StoreConfig::for_limit(config.memory_limit_bytes, item_size)
         });
-        let watchers = Arc::<Watchers>::default();
+        let watchers = Arc::new(Watchers::new(config.watcher_logbuf_bytes));
         store.tell(Arc::clone(&watchers) as Arc<dyn Witness>);
         Self {
             limits,

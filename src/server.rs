@@ -13,13 +13,15 @@ use crate::config::VERSION;
 use crate::instance::{Instance, Phase};
 use crate::store::Shrunk;
 use crate::systemd::Manager;
+use crate::watch::{self, Crawl};
 use accept::{Acceptor, EXTRA_FDS, Worker};
+use larder_protocol::Streams;
 use listener::Listener;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -84,6 +86,7 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("maintenance".to_owned()).spawn(move || {
         event_loop.block_on(async {
             let mut phase = instance.phase.subscribe();
+            let mut last_crawl = Instant::now();
             let mut is_over = async || phase.wait_for(|phase| *phase == Phase::Over).await.is_ok();
             loop {
                 tokio::select! {
@@ -100,7 +103,8 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
                 }
                 let is_asked = instance.crawler.is_running();
                 if instance.crawler.is_enabled() {
-                    instance.store.maintain(instance.clock.now(), is_asked);
+                    let since_run = std::mem::replace(&mut last_crawl, Instant::now()).elapsed();
+                    crawl(&instance, is_asked, since_run);
                 }
                 if is_asked {
                     instance.crawler.end();
@@ -108,6 +112,26 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
             }
         });
     })
+}
+
+/// Forgets dead items, and tells those who watch what came of it where somebody asked for that, or something did.
+fn crawl(instance: &Instance, is_asked: bool, since_run: Duration) {
+    let is_watched = instance.watchers.streams().has(Streams::SYSEVENTS);
+    let (start, before) =
+        (Instant::now(), is_watched.then(|| instance.store.stats(instance.clock.now())));
+    instance.store.maintain(instance.clock.now(), is_asked);
+    let Some(before) = before else { return };
+    let after = instance.store.stats(instance.clock.now());
+    let crawl = Crawl {
+        since_run_s: since_run.as_secs(),
+        next_run_s: MAINTENANCE_PAUSE.as_secs(),
+        elapsed_s: start.elapsed().as_secs(),
+        examined: before.curr_items,
+        reclaimed: after.reclaimed - before.reclaimed,
+    };
+    if is_asked || crawl.reclaimed > 0 {
+        instance.watchers.log(Streams::SYSEVENTS, |line| watch::crawled(line, &crawl));
+    }
 }
 
 /// What a thread of the server waits in.

@@ -4,13 +4,15 @@
 //! watcher that reads slowly has its buffer fill up, misses lines and is told how many; nobody ever waits for it.
 //!
 //! INVARIANT: who watches nothing costs a load for each burst of requests.
-//! INVARIANT: a watcher's buffer is never longer than [`BUFFER_LEN_MAX`].
+//! INVARIANT: a watcher's buffer is never longer than it may be.
 //! INVARIANT: lines are numbered in the order in which every watcher gets them.
 
 mod lines;
 mod watcher;
 
-pub use lines::{Closed, Fetched, StoreLog, conn_close, conn_new, deleted, fetched, stored};
+pub use lines::{
+    Closed, Crawl, Fetched, StoreLog, conn_close, conn_new, crawled, deleted, fetched, stored,
+};
 pub use watcher::Watcher;
 
 use crate::clock::unix_time;
@@ -24,14 +26,14 @@ use tokio::sync::Notify;
 
 /// As many may watch, as in memcached.
 pub const WATCHER_COUNT_MAX: usize = 20;
-/// So many bytes may wait for a watcher to be sent.
-pub const BUFFER_LEN_MAX: usize = 256 * 1024;
 /// The longest line that says how many lines were skipped, in bytes.
 const SKIPPED_LEN_MAX: usize = 32;
 
 /// All who watch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watchers {
+    /// So many bytes may wait for a watcher to be sent.
+    buffer_len_max: usize,
     /// What any of them wants to see.
     streams: AtomicU16,
     desk: Mutex<Desk>,
@@ -74,9 +76,9 @@ struct Slot {
 }
 
 impl Slot {
-    /// Appends a line, where there is room for it; else it is skipped.
-    fn push(&mut self, line: &[u8]) -> bool {
-        let has_room = self.text.len() + line.len() + SKIPPED_LEN_MAX <= BUFFER_LEN_MAX;
+    /// Appends a line, where there is room for it among so many bytes; else it is skipped.
+    fn push(&mut self, line: &[u8], len_max: usize) -> bool {
+        let has_room = self.text.len() + line.len() + SKIPPED_LEN_MAX <= len_max;
         if !has_room {
             self.skipped += 1;
             return false;
@@ -92,6 +94,16 @@ impl Slot {
 }
 
 impl Watchers {
+    /// Nobody watches yet; so many bytes may wait for each that will.
+    pub fn new(buffer_len_max: usize) -> Self {
+        Self { buffer_len_max, streams: AtomicU16::default(), desk: Mutex::default() }
+    }
+
+    /// What a watcher takes at most, in bytes: what waits for it, and what is being sent.
+    pub fn held_len(&self) -> usize {
+        self.buffer_len_max.saturating_mul(2)
+    }
+
     /// What anybody wants to see. To be asked for once for many events.
     pub fn streams(&self) -> Streams {
         Streams::of_bits(self.streams.load(Relaxed))
@@ -114,7 +126,7 @@ impl Watchers {
         write(&mut desk.line);
         desk.line.push(b'\n');
         for slot in desk.slots.iter_mut().filter(|slot| slot.streams.has(stream)) {
-            if slot.push(&desk.line) {
+            if slot.push(&desk.line, self.buffer_len_max) {
                 desk.counts.log_watcher_sent += 1;
             } else {
                 desk.counts.log_watcher_skipped += 1;

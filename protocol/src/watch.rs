@@ -15,7 +15,7 @@ impl Streams {
     pub const FETCHERS: Self = Self(1 << 2);
     /// Storage commands.
     pub const MUTATIONS: Self = Self(1 << 3);
-    /// What the server does by itself.
+    /// What the server does by itself: searches for dead items.
     pub const SYSEVENTS: Self = Self(1 << 4);
     /// Connections that come and go.
     pub const CONNEVENTS: Self = Self(1 << 5);

@@ -17,6 +17,9 @@ const CONNECTION_MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 50;
 /// The largest number of connections that `maxconns_per_ip` takes.
 const MAXCONNS_PER_IP_MAX: u32 = 2_147_483_647;
 
+/// The kilobytes that `watcher_logbuf_size` takes: any line that is shown has room in one of them.
+const WATCHER_LOGBUF_KB: RangeInclusive<usize> = 1..=1 << 20;
+
 /// One sub-option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Extended {
@@ -32,6 +35,8 @@ pub(super) enum Extended {
     MaxconnsFast(bool),
     /// `maxconns_per_ip`; 0 is any number.
     MaxconnsPerIp(u32),
+    /// `watcher_logbuf_size`, in KB.
+    WatcherLogbufSize(usize),
     /// `track_sizes`.
     TrackSizes,
     /// Any of [`WITHOUT_EFFECT`], as written.
@@ -93,7 +98,6 @@ const WITHOUT_EFFECT: &[(&str, Takes)] = &[
     ("temporary_ttl", NUMBER),
     ("warm_lru_pct", PERCENTAGE),
     ("warm_max_factor", FACTOR),
-    ("watcher_logbuf_size", NUMBER),
     ("worker_logbuf_size", NUMBER),
 ];
 
@@ -150,6 +154,11 @@ fn extended(item: &str) -> Result<Extended, String> {
             None => Ok(Extended::MaxconnsFast(name == "maxconns_fast")),
             Some(value) => Err(needless_value(name, value)),
         },
+        "watcher_logbuf_size" => value
+            .and_then(digits)
+            .filter(|kb| WATCHER_LOGBUF_KB.contains(kb))
+            .map(Extended::WatcherLogbufSize)
+            .ok_or_else(|| wrong_value(name, "a number of kilobytes from 1 to 1048576", value)),
         "track_sizes" => match value {
             None => Ok(Extended::TrackSizes),
             Some(value) => Err(needless_value(name, value)),
@@ -229,6 +238,8 @@ mod tests {
         assert_eq!(one("idle_timeout=2147483647"), Extended::IdleTimeout(2_147_483_647));
         assert_eq!(one("maxconns_fast"), Extended::MaxconnsFast(true));
         assert_eq!(one("no_maxconns_fast"), Extended::MaxconnsFast(false));
+        assert_eq!(one("watcher_logbuf_size=1"), Extended::WatcherLogbufSize(1));
+        assert_eq!(one("watcher_logbuf_size=1048576"), Extended::WatcherLogbufSize(1 << 20));
         assert_eq!(one("track_sizes"), Extended::TrackSizes);
         assert_eq!(one("maxconns_per_ip=0"), Extended::MaxconnsPerIp(0));
         assert_eq!(one("maxconns_per_ip=2147483647"), Extended::MaxconnsPerIp(2_147_483_647));
@@ -283,7 +294,6 @@ mod tests {
             ("temporary_ttl", &["=0", "=61"], &["", "=x"]),
             ("warm_lru_pct", &["=1", "=80"], &["", "=0", "=81"]),
             ("warm_max_factor", &["=2.0"], &["", "=0"]),
-            ("watcher_logbuf_size", &["=256"], &["", "=x"]),
             ("worker_logbuf_size", &["=64"], &["", "=x"]),
         ];
         let tested: Vec<&str> = rows.iter().map(|row| row.0).collect();
@@ -343,6 +353,20 @@ mod tests {
             ),
             ("maxconns_fast=1", "-o maxconns_fast takes no value, but has '1'"),
             ("no_maxconns_fast=", "-o no_maxconns_fast takes no value, but has ''"),
+            (
+                "watcher_logbuf_size=0",
+                "-o watcher_logbuf_size takes a number of kilobytes from 1 to 1048576, not '0'",
+            ),
+            (
+                "watcher_logbuf_size=1048577",
+                "-o watcher_logbuf_size takes a number of kilobytes from 1 to 1048576, not \
+                 '1048577'",
+            ),
+            (
+                "watcher_logbuf_size",
+                "-o watcher_logbuf_size takes a number of kilobytes from 1 to 1048576 behind a \
+                 '=', not nothing",
+            ),
             ("track_sizes=1", "-o track_sizes takes no value, but has '1'"),
             ("modern=1", "-o modern takes no value, but has '1'"),
             ("hashpower=11", "-o hashpower takes 12 to 32, not '11'"),

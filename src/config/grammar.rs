@@ -54,6 +54,8 @@ maxconns_fast         close connections beyond -c with an error [default]
 no_maxconns_fast      leave connections beyond -c waiting
 maxconns_per_ip=COUNT connections from one address at the same time
                       [default: 0, any number]
+watcher_logbuf_size=KB
+                      what may wait for one who watches [default: 256]
 track_sizes           have 'stats sizes' count the items by their sizes
 and, without effect, those for memcached's slabs, LRU lists and hash table";
 

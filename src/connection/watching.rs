@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::clients::State;
 use crate::instance::Phase;
-use crate::watch::{BUFFER_LEN_MAX, Watcher};
+use crate::watch::Watcher;
 use larder_protocol::{AdminReject, Reply, Streams};
 use std::convert::Infallible;
 use std::io;
@@ -12,8 +12,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What is read of a client that has nothing to say any more, at a time, in bytes.
 const SCRAP_LEN: usize = 256;
-/// What waits, and what is being sent.
-const HELD_LEN: usize = 2 * BUFFER_LEN_MAX;
 
 impl Connection {
     /// Shows the client what happens until it has gone or the server is to end; false where it may not watch, and goes
@@ -23,7 +21,7 @@ impl Connection {
         let Some(watcher) = Watcher::enter(&instance.watchers, streams) else {
             return self.refuse_watch(AdminReject::TooManyWatchers).await;
         };
-        if !self.guest.hold_replies(HELD_LEN) {
+        if !self.guest.hold_replies(instance.watchers.held_len()) {
             return self.refuse_watch(AdminReject::WatcherFailed).await;
         }
         self.input = Vec::new();

@@ -6,7 +6,6 @@ use super::{Block, stat, yes};
 use crate::address::Address;
 use crate::config::Protocol;
 use crate::instance::Instance;
-use crate::watch::BUFFER_LEN_MAX;
 
 /// Appends the block.
 pub fn settings(instance: &Instance, out: &mut Block<'_>) {
@@ -76,7 +75,7 @@ pub fn settings(instance: &Instance, out: &mut Block<'_>) {
         stat(out, name, value);
     }
     stat(out, "idle_timeout", config.idle_timeout_s);
-    stat(out, "watcher_logbuf_size", BUFFER_LEN_MAX);
+    stat(out, "watcher_logbuf_size", config.watcher_logbuf_bytes);
     for (name, value) in [("worker_logbuf_size", "0"), ("read_buf_mem_limit", "0")] {
         stat(out, name, value);
     }

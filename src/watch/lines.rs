@@ -25,6 +25,21 @@ pub struct StoreLog<'a> {
     pub value_len: usize,
 }
 
+/// What a search for dead items was.
+#[derive(Debug, Clone, Copy)]
+pub struct Crawl {
+    /// Seconds since the one before began.
+    pub since_run_s: u64,
+    /// Seconds until the next one begins, if nobody asks for one.
+    pub next_run_s: u64,
+    /// Seconds that it took.
+    pub elapsed_s: u64,
+    /// Items among which it searched.
+    pub examined: u64,
+    /// Of these, dead.
+    pub reclaimed: u64,
+}
+
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
@@ -110,6 +125,19 @@ fn conn(line: &mut Vec<u8>, kind: &str, peer: Peer) {
         }
         None => say(line, format_args!("type={kind} rip=unix rport=0 transport=local")),
     }
+}
+
+/// A search for dead items that is over: where memcached has one for each class and each part of its LRU, there is one.
+pub fn crawled(line: &mut Vec<u8>, crawl: &Crawl) {
+    let Crawl { since_run_s, next_run_s, elapsed_s, examined, reclaimed } = crawl;
+    say(
+        line,
+        format_args!(
+            "type=lru_crawler crawler=1 lru=cold low_mark=0 next_reclaims=0 \
+             since_run={since_run_s} next_run={next_run_s} elapsed={elapsed_s} \
+             examined={examined} reclaimed={reclaimed}"
+        ),
+    );
 }
 
 /// A connection that was accepted.

@@ -59,8 +59,9 @@ impl Drop for Watcher<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::BUFFER_LEN_MAX;
     use super::*;
+
+    const BUFFER_LEN_MAX: usize = 10_000;
 
     fn log(watchers: &Watchers, stream: Streams, text: &str) {
         watchers.log(stream, |line| line.extend_from_slice(text.as_bytes()));
@@ -74,7 +75,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_sees_what_it_asked_for() {
-        let watchers = Watchers::default();
+        let watchers = Watchers::new(BUFFER_LEN_MAX);
         assert_eq!(watchers.streams(), Streams::default());
         let gets = Watcher::enter(&watchers, Streams::FETCHERS).expect("there is room");
         let both = Streams::FETCHERS | Streams::MUTATIONS;
@@ -99,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_is_skipped_and_that_is_said() {
-        let watchers = Watchers::default();
+        let watchers = Watchers::new(BUFFER_LEN_MAX);
         let watcher = Watcher::enter(&watchers, Streams::FETCHERS).expect("there is room");
         let long = "x".repeat(BUFFER_LEN_MAX / 2 - 200);
         for _ in 0..5 {
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn twenty_may_watch() {
-        let watchers = Watchers::default();
+        let watchers = Watchers::new(BUFFER_LEN_MAX);
         let enter = || Watcher::enter(&watchers, Streams::FETCHERS);
         let mut all: Vec<_> = (0..WATCHER_COUNT_MAX).map(|_| enter()).collect();
         assert!(all.iter().all(Option::is_some) && enter().is_none());

@@ -257,6 +257,40 @@ fn nobody_waits_for_a_watcher_that_does_not_read() {
 }
 
 #[test]
+fn searches_for_dead_items_are_shown() {
+    let server = larder(&["-t", "1"]);
+    let mut watcher = watch(&server, "sysevents rawcmds");
+    let mut client = Client::connect(&server);
+    client.ask("set k 0 -1 1\r\na\r\nset l 0 0 1\r\na\r\n", "STORED\r\nSTORED\r\n");
+    // It may be found out before anybody asks.
+    client.ask("lru_crawler crawl all\r\n", "OK\r\n");
+    let line = shown(&mut watcher, "lru_crawler");
+    let front = "crawler=1 lru=cold low_mark=0 next_reclaims=0 since_run=";
+    assert!(line.starts_with(front) && line.contains(" next_run=5 elapsed="), "{line}");
+    assert!(line.ends_with(" examined=2 reclaimed=1"), "{line}");
+    wait_until("it is over", || client.stat("lru_crawler_running") == 0);
+    client.ask("lru_crawler crawl all\r\n", "OK\r\n");
+    assert!(shown(&mut watcher, "lru_crawler").ends_with(" examined=1 reclaimed=0"));
+}
+
+#[test]
+fn as_much_waits_for_a_watcher_as_it_is_told() {
+    let server = larder(&["-t", "1", "-o", "watcher_logbuf_size=1,connection_memory=4m"]);
+    let mut client = Client::connect(&server);
+    let settings = client.stat_lines(" settings");
+    assert!(settings.contains(&("watcher_logbuf_size".to_owned(), "1024".to_owned())));
+    let mut watcher = watch(&server, "fetchers");
+    // The longest line there is fits; in a burst there is no time to send it before the next one.
+    let long = "%".repeat(250);
+    client.ask(format!("get {long}\r\nget {long}\r\n"), "END\r\nEND\r\n");
+    assert!(shown(&mut watcher, "item_get").starts_with("key=%25%25"));
+    assert_eq!(client.stat("log_watcher_skipped"), 1);
+    let server = larder(&["-o", "watcher_logbuf_size=2048,connection_memory=4m"]);
+    let failed = "WATCHER_FAILED failed to add log watcher\r\nVERSION 1.6.45\r\n";
+    Client::connect(&server).ask("watch\r\nversion\r\n", failed);
+}
+
+#[test]
 fn twenty_may_watch() {
     let server = larder(&["-t", "1"]);
     let mut client = Client::connect(&server);
