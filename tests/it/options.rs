@@ -1,6 +1,7 @@
 //! The program as an operator starts, detaches and stops it.
 
 use crate::client::Client;
+use crate::process::Server;
 use crate::{LARDER, larder, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -9,7 +10,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 fn run(args: &[&str]) -> Output {
     Command::new(LARDER).args(args).output().expect("the program starts")
@@ -267,22 +268,16 @@ fn root_becomes_the_user_that_it_is_told() {
 #[test]
 fn nobody_waits_for_who_reads_the_log() {
     const COUNT: usize = 5_000;
-    let directory = tempfile::tempdir().expect("a directory");
-    let ports = directory.path().join("ports");
-    let mut child = Command::new(LARDER)
-        .args(["-p", "-1", "-t", "1", "-vv"])
-        .env("MEMCACHED_PORT_FILENAME", &ports)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let stream = std::net::TcpStream::connect(("127.0.0.1", port_in(&ports))).expect("it listens");
-    stream.set_read_timeout(Some(crate::DEADLINE)).expect("a timeout above zero");
-    let mut client = Client::over(stream);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = Command::new(LARDER);
+    command.args(["-p", "-1", "-t", "1", "-vv"]);
+    let server = Server::start_logging_to(writer, command);
+    let mut client = Client::connect(&server);
     // Some times what a pipe holds.
     for number in 0..COUNT {
         client.ask(format!("get key{number}\r\n"), "END\r\n");
     }
-    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let mut log = BufReader::new(reader).lines();
     let mut next = || log.next().expect("a line").expect("text");
     let mut line = next();
     let mut shown = 0;
@@ -302,8 +297,7 @@ fn nobody_waits_for_who_reads_the_log() {
     for _ in 0..10 {
         client.ask("get k\r\n", "END\r\n");
     }
-    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("it runs");
-    assert!(child.wait().expect("our own child").success());
+    assert!(server.stop().success());
 }
 
 #[test]

@@ -43,10 +43,20 @@ impl Server {
     }
 
     /// Starts a server that listens on 127.0.0.1, and returns once it does.
-    pub(crate) fn start_command(mut command: Command) -> Self {
+    pub(crate) fn start_command(command: Command) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory for the server");
-        let ports = directory.path().join("ports");
         let stderr = File::create(directory.path().join("stderr")).expect("a file for stderr");
+        Self::start_in(directory, command, stderr)
+    }
+
+    /// The same, with its standard error going somewhere else.
+    pub(crate) fn start_logging_to(stderr: impl Into<Stdio>, command: Command) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory for the server");
+        Self::start_in(directory, command, stderr)
+    }
+
+    fn start_in(directory: TempDir, mut command: Command, stderr: impl Into<Stdio>) -> Self {
+        let ports = directory.path().join("ports");
         // memcached refuses to run as root unless it is told which user to become. Whoever owns a directory that
         // was made just now is who we are.
         let owner = fs::metadata(directory.path()).expect("the owner of the directory");
