@@ -70,11 +70,11 @@ fn store(c: &mut Criterion) {
         b.iter(|| {
             out.clear();
             let key = &keys[usize::try_from(next(&mut number)).expect("a small number")];
-            store.get(store.key(key.as_bytes()), None, NOW, |item| item.value.copy_to(&mut out))
+            store.get(store.key(key.as_bytes()), NOW, |item| item.value.copy_to(&mut out))
         });
     });
     group.bench_function("get miss", |b| {
-        b.iter(|| store.get(store.key(black_box(b"no such key")), None, NOW, |item| item.flags));
+        b.iter(|| store.get(store.key(black_box(b"no such key")), NOW, |item| item.flags));
     });
     group.bench_function("set, same size", |b| {
         b.iter(|| {

@@ -59,7 +59,7 @@ fn in_groups(store: &Store, keys: &[Key], mut each: impl FnMut(usize, StoreKey<'
 }
 
 fn get(store: &Store, key: StoreKey<'_>, out: &mut Vec<u8>) -> bool {
-    store.get(key, None, NOW, |item| item.value.copy_to(out)).is_ok()
+    store.get(key, NOW, |item| item.value.copy_to(out)).is_ok()
 }
 
 fn set(store: &Store, key: StoreKey<'_>, value: &[u8]) {

@@ -45,7 +45,11 @@ impl Reply {
 /// Appends `VALUE key flags bytes [cas]` and a line end; the value and another one come behind it.
 ///
 /// The CAS unique is shown for the verbs that ask for it.
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it is a few bytes, unless it is called with all it needs handed over"
+)]
 pub fn write_value_line(
     out: &mut Vec<u8>,
     verb: RetrieveVerb,
@@ -54,23 +58,26 @@ pub fn write_value_line(
     value_len: usize,
     cas_unique: u64,
 ) {
-    let mut digits = itoa::Buffer::new();
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     // Most clients leave them 0.
     if flags == 0 {
-        out.extend_from_slice(b" 0 ");
+        out.extend_from_slice(b" 0");
     } else {
-        out.push(b' ');
-        out.extend_from_slice(digits.format(flags).as_bytes());
-        out.push(b' ');
+        push_number(out, flags.into());
     }
-    out.extend_from_slice(digits.format(value_len).as_bytes());
+    push_number(out, value_len as u64);
     if verb.with_cas() {
-        out.push(b' ');
-        out.extend_from_slice(digits.format(cas_unique).as_bytes());
+        push_number(out, cas_unique);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a space and a number.
+#[inline(never)]
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.push(b' ');
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends the number that `incr` and `decr` answer, and a line end.

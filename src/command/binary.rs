@@ -113,14 +113,17 @@ fn get(
     exptime: Option<u32>,
     out: &mut Replies,
 ) {
-    let deadline = exptime.map(|exptime| Deadline::new(exptime, cx.now));
     let shown_key = if with_key { key.bytes() } else { b"" };
-    let found = retrieve::read(cx, key, deadline, |ItemView { value, flags, cas_unique }| {
+    let write = |ItemView { value, flags, cas_unique }: ItemView<'_>| {
         let (len, head_len) = (value.len(), HIT_LEN + shown_key.len());
         retrieve::push_value(out, value, head_len, |out| {
             write_hit(out, origin, shown_key, flags, len, cas_unique);
         });
-    });
+    };
+    let found = match exptime.map(|exptime| Deadline::new(exptime, cx.now)) {
+        None => retrieve::read(cx, key, write),
+        Some(deadline) => retrieve::read_and_touch(cx, key, deadline, write),
+    };
     if !found && !origin.is_quiet {
         write_not_found(&mut out.text, origin, shown_key);
     }
@@ -136,7 +139,7 @@ fn write_not_found(out: &mut Vec<u8>, origin: Origin, shown_key: &[u8]) {
 fn touch(cx: &Context<'_>, origin: Origin, key: Key<'_>, exptime: u32, out: &mut Vec<u8>) {
     let deadline = Deadline::new(exptime, cx.now);
     let found =
-        retrieve::read(cx, key, Some(deadline), |ItemView { flags, cas_unique, .. }| {
+        retrieve::read_and_touch(cx, key, deadline, |ItemView { flags, cas_unique, .. }| {
             write_hit(out, origin, b"", flags, 0, cas_unique);
         });
     if !found {

@@ -2,10 +2,10 @@
 
 use super::Context;
 use crate::replies::Replies;
-use crate::store::{Deadline, ItemView, Key, Loan, Value};
+use crate::store::{Deadline, ItemView, Key, Value};
 use crate::watch::{self, Fetched};
 use larder_protocol::response::write_value_line;
-use larder_protocol::{Retrieve, Streams};
+use larder_protocol::{Retrieve, RetrieveVerb, Streams};
 
 /// A value that has so many bytes in whole segments is lent by the store. Copying less than that costs less.
 const LENT_LEN_MIN: usize = 16 * 1024;
@@ -13,19 +13,43 @@ const LENT_LEN_MIN: usize = 16 * 1024;
 const LINES_LEN: usize = 64;
 
 /// Answers one key of a get: its `VALUE` where there is one, else nothing.
-pub fn key(cx: &Context<'_>, retrieve: &Retrieve, key: Key<'_>, out: &mut Replies) {
-    let deadline = retrieve.touch().map(|exptime| Deadline::new(exptime, cx.now));
-    read(cx, key, deadline, |ItemView { value, flags, cas_unique }| {
-        let (len, head_len) = (value.len(), key.bytes().len() + LINES_LEN);
-        push_value(out, value, head_len, |out| {
-            write_value_line(out, retrieve.verb(), key.bytes(), flags, len, cas_unique);
-        });
-        out.text.extend_from_slice(b"\r\n");
+#[inline]
+pub fn key(cx: &Context<'_>, retrieve: Retrieve, key: Key<'_>, out: &mut Replies) {
+    match retrieve.touch() {
+        None => read(cx, key, |item| write_item(retrieve.verb(), key, item, out)),
+        Some(exptime) => key_and_touch(cx, retrieve.verb(), key, exptime, out),
+    };
+}
+
+#[inline(never)]
+fn key_and_touch(
+    cx: &Context<'_>,
+    verb: RetrieveVerb,
+    key: Key<'_>,
+    exptime: i32,
+    out: &mut Replies,
+) -> bool {
+    let deadline = Deadline::new(exptime, cx.now);
+    read_and_touch(cx, key, deadline, |item| write_item(verb, key, item, out))
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a get writes little more than this")]
+fn write_item(verb: RetrieveVerb, key: Key<'_>, item: ItemView<'_>, out: &mut Replies) {
+    let ItemView { value, flags, cas_unique } = item;
+    let (key, len) = (key.bytes(), value.len());
+    push_value(out, value, key.len() + LINES_LEN, |out| {
+        write_value_line(out, verb, key, flags, len, cas_unique);
     });
+    out.text.extend_from_slice(b"\r\n");
 }
 
 /// Appends a value, and before it a `head` of so many bytes at most.
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "most values are in one piece, and the head stands before them at once"
+)]
 pub(super) fn push_value(
     out: &mut Replies,
     value: Value<'_>,
@@ -37,16 +61,22 @@ pub(super) fn push_value(
         head(&mut out.text);
         out.text.extend_from_slice(piece);
     } else {
-        let loan = value.lend(LENT_LEN_MIN);
-        out.text.reserve(head_len + if loan.is_none() { value.len() } else { 0 });
-        head(&mut out.text);
-        push_pieces(value, loan, out);
+        push_pieces(out, value, head_len, head);
     }
 }
 
-/// Appends a value that is in several pieces, the front of it lent or not.
+/// The same of a value in several pieces, the front of it lent where that is worth it.
+#[cold]
 #[inline(never)]
-fn push_pieces(value: Value<'_>, loan: Option<Loan>, out: &mut Replies) {
+fn push_pieces(
+    out: &mut Replies,
+    value: Value<'_>,
+    head_len: usize,
+    head: impl FnOnce(&mut Vec<u8>),
+) {
+    let loan = value.lend(LENT_LEN_MIN);
+    out.text.reserve(head_len + if loan.is_none() { value.len() } else { 0 });
+    head(&mut out.text);
     if let Some(loan) = loan {
         out.push(loan);
         value.copy_rest_to(&mut out.text);
@@ -55,43 +85,62 @@ fn push_pieces(value: Value<'_>, loan: Option<Loan>, out: &mut Replies) {
     }
 }
 
-/// Hands an item to `write`, with a new deadline where one is given, and counts that; whether there is one.
+/// Hands an item to `write`, and counts that; whether there is one.
 #[inline]
-pub(super) fn read(
-    cx: &Context<'_>,
-    key: Key<'_>,
-    deadline: Option<Deadline>,
-    write: impl FnOnce(ItemView<'_>),
-) -> bool {
-    let mut len = 0;
-    let found = cx.instance.store.get(key, deadline, cx.now, |item| {
+pub(super) fn read(cx: &Context<'_>, key: Key<'_>, write: impl FnOnce(ItemView<'_>)) -> bool {
+    let found = cx.instance.store.get(key, cx.now, |item| {
         #[cfg(debug_assertions)]
         crate::panics::when_asked(key.bytes());
-        len = item.value.len();
+        let len = item.value.len();
         write(item);
+        len
     });
+    note(cx, key, found);
+    count_get(cx, found.is_ok());
+    found.is_ok()
+}
+
+/// The same, and gives the item a new deadline.
+pub(super) fn read_and_touch(
+    cx: &Context<'_>,
+    key: Key<'_>,
+    deadline: Deadline,
+    write: impl FnOnce(ItemView<'_>),
+) -> bool {
+    let found = cx.instance.store.get_and_touch(key, deadline, cx.now, |item| {
+        let len = item.value.len();
+        write(item);
+        len
+    });
+    note(cx, key, found);
+    count_touch(cx, found.is_ok());
+    found.is_ok()
+}
+
+/// Tells those who want to know of a read.
+#[inline]
+fn note(cx: &Context<'_>, key: Key<'_>, found: Fetched) {
     if cx.watched.has(Streams::FETCHERS) {
-        show(cx, key, found.map(|()| len));
+        show(cx, key, found);
     }
     cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
-    let counters = cx.counters;
-    if deadline.is_some() {
-        count_touch(cx, found.is_ok());
-        return found.is_ok();
-    }
-    counters.cmd_get.increment();
-    if found.is_ok() {
-        counters.get_hits.increment();
+}
+
+/// Counts a get.
+#[inline]
+pub(super) fn count_get(cx: &Context<'_>, found: bool) {
+    cx.counters.cmd_get.increment();
+    if found {
+        cx.counters.get_hits.increment();
     } else {
-        counters.get_misses.increment();
+        cx.counters.get_misses.increment();
     }
-    found.is_ok()
 }
 
 /// Gives an item a new deadline; whether there is one.
 pub(super) fn touch(cx: &Context<'_>, key: Key<'_>, exptime: i32) -> bool {
     let deadline = Deadline::new(exptime, cx.now);
-    let found = cx.instance.store.get(key, Some(deadline), cx.now, |item| item.value.len());
+    let found = cx.instance.store.get_and_touch(key, deadline, cx.now, |item| item.value.len());
     if cx.watched.has(Streams::FETCHERS) {
         show(cx, key, found);
     }

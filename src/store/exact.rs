@@ -59,24 +59,27 @@ impl Shard {
         self.items.get_mut(key).ok_or(Miss::Absent)
     }
 
-    /// Reads an item, giving it a new deadline where one is given.
-    pub(super) fn get<R>(
+    /// A living item, which is read.
+    pub(super) fn get(
         &mut self,
         key: &[u8],
-        deadline: Option<Deadline>,
         at: Moment,
         pool: &Pool,
-        read: impl FnOnce(ItemView<'_>) -> R,
-    ) -> Result<R, Miss> {
+    ) -> Result<ItemView<'_>, Miss> {
+        Ok(self.live(key, at, pool)?.read(at))
+    }
+
+    /// The same, and gives it a new deadline.
+    pub(super) fn get_and_touch(
+        &mut self,
+        key: &[u8],
+        deadline: Deadline,
+        at: Moment,
+        pool: &Pool,
+    ) -> Result<ItemView<'_>, Miss> {
         let item = self.live(key, at, pool)?;
-        item.fetched = true;
-        item.accessed_ms = at.now.ms;
-        if let Some(deadline) = deadline {
-            item.deadline = deadline;
-        }
-        let value = Value::whole(&item.value);
-        let view = ItemView { value, flags: item.flags, cas_unique: item.cas_unique };
-        Ok(read(view))
+        item.deadline = deadline;
+        Ok(item.read(at))
     }
 
     /// Hands a living item to `read`.

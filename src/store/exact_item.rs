@@ -1,7 +1,8 @@
 //! One item of the exact LRU form, and what it costs.
 
 use super::exptime::{Deadline, Now};
-use super::{Marked, Moment};
+use super::value::Value;
+use super::{ItemView, Marked, Moment};
 
 /// Bytes that an item costs besides key and value: its list node (96 as allocated) and its share of a
 /// hash table that is at worst 7/16 full (17 bytes a slot).
@@ -53,6 +54,14 @@ impl Item {
             fetched: false,
             marked: Marked::default(),
         }
+    }
+
+    /// What a reader sees; notes that it was read.
+    pub(super) fn read(&mut self, at: Moment) -> ItemView<'_> {
+        self.fetched = true;
+        self.accessed_ms = at.now.ms;
+        let value = Value::whole(&self.value);
+        ItemView { value, flags: self.flags, cas_unique: self.cas_unique }
     }
 
     pub(super) fn death(&self, now: Now, generation: u32) -> Option<Death> {

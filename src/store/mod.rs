@@ -249,30 +249,38 @@ impl Store {
         }
     }
 
-    /// Hands an item to `read`, which runs under the shard's lock; `deadline` gives it a new one.
-    #[expect(clippy::missing_panics_doc, reason = "an operation succeeds once")]
+    /// Hands an item to `read`, which runs under the shard's lock.
+    #[inline]
     pub fn get<R>(
         &self,
         key: Key<'_>,
-        deadline: Option<Deadline>,
         now: Now,
         read: impl FnOnce(ItemView<'_>) -> R,
     ) -> Result<R, Miss> {
-        let Some(deadline) = deadline else {
-            let mut shard = self.shard(self.home(key));
-            let (at, pool) = (self.moment(now), &self.pool);
-            return either!(&mut *shard,
-                log => log.get(key, at, pool, read),
-                exact => exact.get(key.bytes, None, at, pool, read));
-        };
+        let mut shard = self.shard(self.home(key));
+        let (at, pool) = (self.moment(now), &self.pool);
+        let item = either!(&mut *shard,
+            log => log.get(key, at, pool)?,
+            exact => exact.get(key.bytes, at, pool)?);
+        Ok(read(item))
+    }
+
+    /// The same, and gives the item a new deadline.
+    #[expect(clippy::missing_panics_doc, reason = "an operation succeeds once")]
+    pub fn get_and_touch<R>(
+        &self,
+        key: Key<'_>,
+        deadline: Deadline,
+        now: Now,
+        read: impl FnOnce(ItemView<'_>) -> R,
+    ) -> Result<R, Miss> {
         let mut read = Some(read);
         let attempt = |shard: &mut Shard, at, purse: &mut Purse<'_>| {
-            either!(shard,
-            log => log.get_and_touch(key, deadline, &mut read, at, purse),
-            exact => {
-                let read = read.take().expect("an operation succeeds once");
-                Ok(exact.get(key.bytes, Some(deadline), at, &self.pool, read))
-            })
+            let item = either!(shard,
+                log => log.get_and_touch(key, deadline, at, purse)?,
+                exact => exact.get_and_touch(key.bytes, deadline, at, &self.pool));
+            let read = |item| read.take().expect("an operation succeeds once")(item);
+            Ok(item.map(read))
         };
         // Without room for its deadline an item is gone: it must not outlive it.
         let give_up = |shard: &mut Shard| {

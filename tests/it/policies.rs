@@ -151,7 +151,7 @@ impl Workload {
             let mut bytes = [b'k'; KEY_LEN];
             bytes[..4].copy_from_slice(&number.to_le_bytes());
             let key = store.key(&bytes);
-            let is_hit = store.get(key, None, NOW, |_| ()).is_ok();
+            let is_hit = store.get(key, NOW, |_| ()).is_ok();
             if !is_hit {
                 let value = &values[..self.value_lens[number as usize]];
                 let (mode, deadline) = (StoreMode::Set, Deadline::NEVER);

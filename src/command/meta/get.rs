@@ -2,7 +2,7 @@
 
 use super::{Asked, answer, echo, seconds_left, write_seconds_left};
 use crate::command::Context;
-use crate::command::retrieve::{count_touch, push_value, show};
+use crate::command::retrieve::{count_get, count_touch, push_value, show};
 use crate::replies::Replies;
 use crate::store::{Deadline, Empty, Inquiry, Inspected, Marked, Miss};
 use larder_protocol::response::{MetaCode, write_meta_number, write_meta_value_len};
@@ -30,14 +30,10 @@ pub(super) fn get(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Replies) {
     cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
     match found {
         Ok(_) if terms.exptime.is_some() => count_touch(cx, true),
-        Ok(_) => {
-            cx.counters.cmd_get.increment();
-            cx.counters.get_hits.increment();
-        }
+        Ok(_) => count_get(cx, true),
         Err(_) => {
             // A touch that finds nothing counts as a get, too.
-            cx.counters.cmd_get.increment();
-            cx.counters.get_misses.increment();
+            count_get(cx, false);
             answer(asked, MetaCode::Miss, true, &mut out.text);
         }
     }

@@ -138,7 +138,7 @@ impl Session {
             }
             match todo {
                 Todo::Key { retrieve, key, is_last, .. } => {
-                    command::retrieve::key(cx, retrieve, *key, out);
+                    command::retrieve::key(cx, *retrieve, *key, out);
                     if *is_last {
                         out.text.extend_from_slice(Reply::End.line());
                     }

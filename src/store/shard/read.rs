@@ -130,51 +130,45 @@ impl Shard {
         item::set_accessed(bytes, at.now.ms);
     }
 
-    /// Hands a living item to `read`.
-    #[inline]
-    pub(in crate::store) fn get<R>(
+    /// A living item, which is read.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "handing over what was found, again")]
+    pub(in crate::store) fn get(
         &mut self,
         key: Key<'_>,
         at: Moment,
         pool: &Pool,
-        read: impl FnOnce(ItemView<'_>) -> R,
-    ) -> Result<R, Miss> {
+    ) -> Result<ItemView<'_>, Miss> {
         let found = self.find_living(key, at, pool)?;
-        Ok(self.read(found, at, read))
+        Ok(self.read(found, at))
     }
 
-    /// Hands a living item to `read`, which is taken, and gives it a new deadline.
-    pub(in crate::store) fn get_and_touch<R>(
+    /// The same, and gives it a new deadline.
+    pub(in crate::store) fn get_and_touch(
         &mut self,
         key: Key<'_>,
         deadline: Deadline,
-        read: &mut Option<impl FnOnce(ItemView<'_>) -> R>,
         at: Moment,
         purse: &mut Purse<'_>,
-    ) -> Result<Result<R, Miss>, NoRoom> {
+    ) -> Result<Result<ItemView<'_>, Miss>, NoRoom> {
         let found = match self.find_living(key, at, purse.pool) {
             Ok(found) => found,
             Err(miss) => return Ok(Err(miss)),
         };
-        let Some(found) = self.touch(key, found, deadline, at, purse)? else {
-            return Ok(Err(Miss::Absent));
-        };
-        let read = read.take().expect("an operation succeeds once");
-        Ok(Ok(self.read(found, at, read)))
+        Ok(match self.touch(key, found, deadline, at, purse)? {
+            Some(found) => Ok(self.read(found, at)),
+            None => Err(Miss::Absent),
+        })
     }
 
-    #[inline]
-    pub(super) fn read<R>(
-        &mut self,
-        found: Found,
-        at: Moment,
-        read: impl FnOnce(ItemView<'_>) -> R,
-    ) -> R {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn read(&mut self, found: Found, at: Moment) -> ItemView<'_> {
         self.count_use(found);
         item::set_fetched(self.bytes_mut(found.place), at.now.ms);
         let bytes = self.bytes(found.place);
         let value = self.value(found.place, found.layout);
         let cas_unique = self.format.cas_unique(bytes);
-        read(ItemView { value, flags: found.layout.flags(bytes), cas_unique })
+        ItemView { value, flags: found.layout.flags(bytes), cas_unique }
     }
 }

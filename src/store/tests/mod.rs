@@ -49,11 +49,11 @@ fn set(store: &Store, key: &[u8], value: &[u8], now: Now) -> Stored {
 }
 
 fn value(store: &Store, key: &[u8], now: Now) -> Option<Vec<u8>> {
-    store.get(store.key(key), None, now, |item| item.value.to_vec()).ok()
+    store.get(store.key(key), now, |item| item.value.to_vec()).ok()
 }
 
 fn cas_unique(store: &Store, key: &[u8], now: Now) -> Option<u64> {
-    store.get(store.key(key), None, now, |item| item.cas_unique).ok()
+    store.get(store.key(key), now, |item| item.cas_unique).ok()
 }
 
 fn arithmetic(store: &Store, key: Key<'_>, count: impl Into<Count>, now: Now) -> Arithmetic {

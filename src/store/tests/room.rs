@@ -126,8 +126,7 @@ impl Mix {
             }
         }
         for (key, len) in living {
-            let held =
-                store.get(store.key(&key.to_le_bytes()), None, at(0), |item| item.value.len());
+            let held = store.get(store.key(&key.to_le_bytes()), at(0), |item| item.value.len());
             assert_eq!(held, Ok(len), "{key} of {self:?}");
         }
         store.validate();
@@ -359,16 +358,14 @@ fn an_eighth_is_lent_and_what_is_lent_is_no_reason_to_refuse() {
     let lend = |number: u64| {
         let key = number.to_le_bytes();
         assert_eq!(set(&store, &key, &value, now), Stored::Stored);
-        store.get(store.key(&key), None, now, |item| item.value.lend(1)).expect("it was stored")
+        store.get(store.key(&key), now, |item| item.value.lend(1)).expect("it was stored")
     };
     let mut loans: Vec<Loan> = (0..).map_while(lend).collect();
     let limit_count = store.limit_bytes() / 8 / store.pool.charge(10);
     assert_eq!(loans.len() as u64, limit_count);
     // To how many one is lent makes no difference.
     let key = 0_u64.to_le_bytes();
-    loans.extend(
-        store.get(store.key(&key), None, now, |item| item.value.lend(1)).expect("it is there"),
-    );
+    loans.extend(store.get(store.key(&key), now, |item| item.value.lend(1)).expect("it is there"));
     assert_eq!(loans.len() as u64, limit_count + 1);
     // All of them are gone, and still there.
     for number in 0..=limit_count {

@@ -191,8 +191,8 @@ fn a_flush_keeps_apart_what_one_tick_joins(form: Form) {
     set(&store, b"old", b"1", at(5));
     store.flush_all(Deadline::new(-1, at(5)), at(5));
     set(&store, b"new", b"1", at(5));
-    assert_eq!(store.get(store.key(b"old"), None, at(5), |_| ()), Err(Miss::Flushed));
-    assert_eq!(store.get(store.key(b"old"), None, at(5), |_| ()), Err(Miss::Absent));
+    assert_eq!(store.get(store.key(b"old"), at(5), |_| ()), Err(Miss::Flushed));
+    assert_eq!(store.get(store.key(b"old"), at(5), |_| ()), Err(Miss::Absent));
     assert!(value(&store, b"new", at(5)).is_some());
 
     store.flush_all(Deadline::new(10, at(5)), at(5));
@@ -202,7 +202,7 @@ fn a_flush_keeps_apart_what_one_tick_joins(form: Form) {
         "the later flush replaced the earlier one"
     );
     set(&store, b"late", b"1", at(20_004));
-    assert_eq!(store.get(store.key(b"late"), None, at(20_005), |_| ()), Err(Miss::Flushed));
+    assert_eq!(store.get(store.key(b"late"), at(20_005), |_| ()), Err(Miss::Flushed));
     set(&store, b"after", b"1", at(20_005));
     assert!(value(&store, b"after", at(20_005)).is_some());
 }

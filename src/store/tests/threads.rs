@@ -138,17 +138,16 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
         }
         5 if number <= JOINED_MAX => drop(store_as(joins[(next() % 2) as usize], len)),
         5..7 => drop(store.delete(store.key(&key), None, now)),
-        7 => drop(store.get(store.key(&key), Some(Deadline::new(exptime, now)), now, check)),
+        7 => drop(store.get_and_touch(store.key(&key), Deadline::new(exptime, now), now, check)),
         8 => drop(arithmetic(store, store.key(&key), Delta::Incr(1), now)),
         9 => {
-            if let Ok(unique) = store.get(store.key(&key), None, now, |item| item.cas_unique) {
+            if let Ok(unique) = store.get(store.key(&key), now, |item| item.cas_unique) {
                 store_as(StoreMode::Cas(unique), len);
             }
         }
         10 => {
-            let read = store.get(store.key(&key), None, now, |item| {
-                Some((item.value.to_vec(), item.value.lend(1)?))
-            });
+            let read = store
+                .get(store.key(&key), now, |item| Some((item.value.to_vec(), item.value.lend(1)?)));
             if let Ok(Some((value, loan))) = read {
                 store_as(StoreMode::Set, len);
                 if number <= JOINED_MAX {
@@ -161,7 +160,7 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
             let burst: Vec<[u8; 8]> = (0..8).map(|step| (number + step).to_le_bytes()).collect();
             let keys: Vec<Key<'_>> = burst.iter().map(|key| store.key(key)).collect();
             store.prefetch(&keys);
-            let _ = store.get(store.key(&key), None, now, check);
+            let _ = store.get(store.key(&key), now, check);
         }
     }
 }

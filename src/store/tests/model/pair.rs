@@ -104,7 +104,7 @@ impl Pair {
     /// there.
     pub(super) fn look(&mut self, number: u16) -> Result<bool, TestCaseError> {
         let key = key_of(number);
-        let read = self.store.get(self.store.key(&key), None, self.now, |item| {
+        let read = self.store.get(self.store.key(&key), self.now, |item| {
             prop_assert_eq!(item.value.len(), item.value.to_vec().len());
             Ok((item.value.to_vec(), item.flags, item.cas_unique))
         });
@@ -289,7 +289,7 @@ impl Pair {
         let key = key_of(number);
         let hit = self
             .store
-            .get(self.store.key(&key), Some(deadline), self.now, |item| item.value.to_vec());
+            .get_and_touch(self.store.key(&key), deadline, self.now, |item| item.value.to_vec());
         let len = self.model.get(&number).map_or(0, |known| known.value.len());
         match (hit, present) {
             (Ok(value), true) => {
