@@ -168,8 +168,6 @@ pub fn parse(input: &[u8], limits: Limits) -> Parsed<'_> {
         Read::Update { update, verb } => {
             let Update { key, flags, .. } = update;
             if limits.is_over(key.len(), flags, value_len) {
-                // What is refused for its length is a set, be there a unique or not.
-                let verb = if let Opcode::Store(verb) = opcode { verb } else { verb };
                 Action::StoreTooLarge { verb, key }
             } else if let Some(value) = input.get(head_len..request_len) {
                 Action::Store { update, value }

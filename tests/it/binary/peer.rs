@@ -204,12 +204,6 @@ fn sequences() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                 set(b"k", &vec![b'v'; 1_048_516]),
                 set(b"k", &vec![b'v'; 1_048_517]),
                 key(0x00, b"k"),
-                // It removes what it was to replace, whatever its unique.
-                set(b"c", b"v"),
-                with_cas(store(0x03, b"c", &vec![b'v'; 1_100_000]), 1 << 60),
-                key(0x00, b"c"),
-                with_cas(store(0x11, b"c", &vec![b'v'; 1_100_000]), 1 << 60),
-                key(0x00, b"c"),
             ],
         ),
         ("quit", vec![key(0x07, b"")]),
