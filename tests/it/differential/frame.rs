@@ -178,11 +178,15 @@ impl Frame {
             })
     }
 
+    /// Whether it is refused for its form, which ends its connection.
+    pub(crate) fn is_refused(&self) -> bool {
+        let may_have_value = self.form().is_none_or(|form| form.value);
+        !self.has_parts() || !may_have_value && !self.value.0.is_empty()
+    }
+
     /// Whether it ends its connection.
     pub(crate) fn is_last(&self) -> bool {
-        let may_have_value = self.form().is_none_or(|form| form.value);
-        let is_surplus = !may_have_value && !self.value.0.is_empty();
-        !self.has_parts() || is_surplus || self.is(QUITS)
+        self.is_refused() || self.is(QUITS)
     }
 
     /// A number in its extras, big endian, that begins there.

@@ -42,10 +42,12 @@ pub(crate) enum Requests {
 
 /// A session.
 pub(crate) fn session() -> impl Strategy<Value = Vec<Turn>> {
-    let request = prop_oneof![text_request(), meta_request()];
+    // Boxed ones are moved about with less.
+    let request = prop_oneof![text_request().boxed(), meta_request().boxed()].boxed();
+    let frame = frame().boxed();
     let text = (0..BINARY_CONNECTION, vec(request, 1..16).prop_map(Requests::Text));
     let binary =
-        (BINARY_CONNECTION..CONNECTION_COUNT, vec(frame(), 1..16).prop_map(Requests::Binary));
+        (BINARY_CONNECTION..CONNECTION_COUNT, vec(frame, 1..16).prop_map(Requests::Binary));
     let requests = prop_oneof![2 => text.boxed(), 1 => binary.boxed()];
     let early = prop_oneof![3 => Just(0), 1 => any::<u8>()];
     let cuts = prop_oneof![2 => Just(Vec::new()), 1 => vec(any::<u16>(), 1..6)];
@@ -55,7 +57,7 @@ pub(crate) fn session() -> impl Strategy<Value = Vec<Turn>> {
         cuts,
         requests,
     });
-    vec(turn, 1..11)
+    vec(turn.boxed(), 1..11)
 }
 
 type Words = Vec<Vec<u8>>;

@@ -10,7 +10,7 @@ use super::generate::{CONNECTION_COUNT, ITEM_SIZE_MAX, Requests, Turn};
 use super::reply::{Uniques, opaque_of_end};
 use super::side::Side;
 use super::unit::{Bytes, units};
-use super::wanted::{Line, Peer, Sight, reasons, wanted_of_frame, wanted_of_line};
+use super::wanted::{LINE_LEN_MAX, Line, Peer, Sight, reasons, wanted_of_frame, wanted_of_line};
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
@@ -142,11 +142,15 @@ impl Pair {
             // A storage line alone has no effect, unless it is refused.
             let is_quiet = unit.block.as_ref().is_some_and(|block| block.0.len() < QUIET_LEN_MAX);
             let has_unique = unit.is_meta() || unit.words().first() == Some(&&b"cas"[..]);
-            let early_len_max = match () {
-                () if is_listed => 0,
-                () if has_unique => LINE_KNOWN_LEN,
-                () if is_quiet => larder.len() - 1,
-                () => unit.line_len() - 1,
+            let early_len_max = if is_listed {
+                0
+            } else if has_unique {
+                LINE_KNOWN_LEN
+            } else if is_quiet {
+                larder.len() - 1
+            } else {
+                // Larder reads the keys of a longer get as they come.
+                unit.line_len().min(LINE_LEN_MAX) - 1
             };
             let is_last = is_ended || unit.words().first() == Some(&&b"quit"[..]);
             sent.push(Sent { larder, memcached, is_last, early_len_max });
@@ -173,11 +177,14 @@ impl Pair {
             let for_memcached = other.as_ref().unwrap_or(frame);
             let memcached = self.memcached.uniques.rendered_frame(for_memcached, index);
             let is_last = is_ended || frame.is_last();
-            let early_len_max = match () {
-                () if is_listed || is_last => 0,
-                () if frame.unique == Unique::Seen => UNIQUE_AT,
-                () if frame.value.0.len() < QUIET_LEN_MAX => larder.len() - 1,
-                () => frame.head_len() - 1,
+            let early_len_max = if is_listed || is_last {
+                0
+            } else if frame.unique == Unique::Seen {
+                UNIQUE_AT
+            } else if frame.value.0.len() < QUIET_LEN_MAX {
+                larder.len() - 1
+            } else {
+                frame.head_len() - 1
             };
             sent.push(Sent { larder, memcached, is_last, early_len_max });
             if is_last {

@@ -2,8 +2,8 @@
 //! request, so that it answers as Larder has to. All replies are then compared byte for byte.
 //!
 //! Where 1.6.18 cannot be brought to that by any request, neither server is sent it ([`Peer::Nothing`]), and the scripts
-//! say what Larder does. The generator also keeps away from data lengths over 2 MiB, tabs in numbers, and `verbosity` above
-//! 0, which makes the log grow.
+//! say what Larder does. The generator also keeps away from data lengths over 2 MiB, tabs in numbers, frames that say that
+//! more of them comes than does, and `verbosity` above 0, which makes the log grow.
 
 mod binary;
 mod meta;
@@ -118,7 +118,7 @@ impl<'unit> Line<'unit> {
 }
 
 /// A longer line than this must not come in pieces.
-const LINE_LEN_MAX: usize = 2048;
+pub(crate) const LINE_LEN_MAX: usize = 2048;
 /// No session takes longer, in seconds.
 const SESSION_S_MAX: u64 = 60;
 /// Unix times that no server was started before.

@@ -1,4 +1,5 @@
-//! Where Larder and memcached 1.6.18 are to differ in the binary protocol.
+//! Where Larder and memcached 1.6.18 are to differ in the binary protocol. memcached counts no refused stores there, either
+//! (`side.rs`).
 
 use super::values::{is_blank, may_begin_number};
 use super::{LONG_AGO, Peer, SESSION_S_MAX, Wanted};
@@ -19,14 +20,10 @@ pub(crate) struct Sight<'frame> {
 impl Sight<'_> {
     /// Its exptime, or its delay.
     fn exptime(&self) -> Option<u32> {
-        let frame = self.frame;
-        let at = match () {
-            () if frame.is(GATS) || frame.is(&[TOUCH, FLUSH, FLUSHQ]) => 0,
-            () if frame.is(STORES) => 4,
-            () if frame.is(COUNTS) => 16,
-            () => return None,
-        };
-        frame.number_at(at)
+        const AT: [(&[u8], usize); 4] =
+            [(GATS, 0), (&[TOUCH, FLUSH, FLUSHQ], 0), (STORES, 4), (COUNTS, 16)];
+        let (_, at) = AT.iter().find(|(opcodes, _)| self.frame.is(opcodes))?;
+        self.frame.number_at(*at)
     }
 
     /// Whether a reply may hold its item that memcached has not sent yet.
@@ -89,6 +86,15 @@ pub(super) const WANTED: &[Wanted<Applies>] = &[
         },
     },
     Wanted {
+        reason: "memcached closes with a part of such a frame unread, and the system drops what it had not sent: no reply that \
+            may be long comes before it",
+        applies: |sight| {
+            let may_be_long = |other: &&Frame| other.is(GETS) || other.is(GATS);
+            let is_lost = sight.frame.is_refused() && sight.before.iter().any(may_be_long);
+            is_lost.then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
         reason: "memcached waits twice for extras and key of what it does not know (quirk that is not to be copied)",
         applies: |sight| {
             let Frame { opcode, extras, key, value, .. } = sight.frame;
@@ -102,7 +108,7 @@ pub(super) const WANTED: &[Wanted<Applies>] = &[
     Wanted {
         reason: "each server says its own version in a frame, too",
         applies: |sight| {
-            (sight.frame.is(&[VERSION]) && !sight.frame.is_last()).then_some(Peer::Nothing)
+            (sight.frame.is(&[VERSION]) && !sight.frame.is_refused()).then_some(Peer::Nothing)
         },
     },
     Wanted {
@@ -116,7 +122,7 @@ pub(super) const WANTED: &[Wanted<Applies>] = &[
         reason: "a flush to come makes 1.6.18 show again what the flush before it hid, and no other frame is answered as a \
             flush; one at a time long ago, which is now, does so too",
         applies: |sight| {
-            let is_flush = sight.frame.is(&[FLUSH, FLUSHQ]) && !sight.frame.is_last();
+            let is_flush = sight.frame.is(&[FLUSH, FLUSHQ]) && !sight.frame.is_refused();
             let delay = sight.exptime().filter(|delay| is_flush && *delay > 0)?;
             let is_now = i32::try_from(delay).is_ok_and(|delay| LONG_AGO.contains(&delay));
             let now = || Peer::Instead(Frame::new(sight.frame.opcode, b"", b"", b""));
@@ -129,13 +135,13 @@ pub(super) const WANTED: &[Wanted<Applies>] = &[
             const SHOWN: [&[u8]; 6] =
                 [b"", b"settings", b"items", b"slabs", b"conns", b"detail dump"];
             let is_shown = sight.frame.is(&[STAT]) && SHOWN.contains(&&sight.frame.key.0[..]);
-            (is_shown && !sight.frame.is_last()).then_some(Peer::Nothing)
+            (is_shown && !sight.frame.is_refused()).then_some(Peer::Nothing)
         },
     },
     Wanted {
         reason: "memcached does not count in place while a frame that is not sent yet holds the item",
         applies: |sight| {
-            let is_count = sight.frame.is(COUNTS) && !sight.frame.is_last();
+            let is_count = sight.frame.is(COUNTS) && !sight.frame.is_refused();
             (is_count && sight.is_held()).then_some(Peer::Nothing)
         },
     },
