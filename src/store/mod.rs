@@ -132,9 +132,9 @@ impl StoreConfig {
     pub fn for_limit(limit_bytes: u64, item_size: ItemSize) -> Self {
         // A segment goes back to the system in whole pages.
         let page_len = block::page_len().map_or(4096, |len| len.clamp(4096, 65_536)) as u64;
-        let segment_len = 1_u64 << (limit_bytes / 1536).clamp(page_len, 65_536).ilog2();
+        let segment_len = 1_u64 << (limit_bytes / 2048).clamp(page_len, 65_536).ilog2();
         // Each shard has two open segments, a spare one, and one that is being given up.
-        let shard_count = 1 << (limit_bytes / segment_len / 400).clamp(1, 16).ilog2();
+        let shard_count = 1 << (limit_bytes / segment_len / 512).clamp(1, 16).ilog2();
         Self {
             limit_bytes,
             shard_count,
