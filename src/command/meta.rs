@@ -129,6 +129,7 @@ fn write_seconds_left(out: &mut Vec<u8>, deadline: Deadline, now: Now) {
     }
 }
 
+/// A second is over a millisecond before a deadline that is full seconds away.
 fn seconds_left(deadline: Deadline, now: Now) -> u64 {
-    deadline.ms().saturating_sub(now.ms).div_ceil(1000)
+    deadline.ms().saturating_sub(now.ms + 1).div_ceil(1000)
 }

@@ -2,7 +2,7 @@
 //!
 //! The store reads no clock; whoever calls it says what time it is.
 //!
-//! INVARIANT: an item stored for n seconds is alive for n seconds, to the millisecond, and then dead.
+//! INVARIANT: an item stored for n seconds is alive for n seconds, and dead a millisecond later.
 
 /// Exptimes up to this many seconds (30 days) count from now; larger ones are Unix times.
 const RELATIVE_MAX_S: i64 = 60 * 60 * 24 * 30;
@@ -35,7 +35,8 @@ impl Deadline {
         match exptime {
             0 => Self::NEVER,
             ..0 => Self(0),
-            1..=RELATIVE_MAX_S => Self(now.ms + exptime.unsigned_abs() * 1000),
+            // Some of the millisecond that the clock shows is over: without one more it would die early.
+            1..=RELATIVE_MAX_S => Self(now.ms + exptime.unsigned_abs() * 1000 + 1),
             _ => {
                 let unix_ms = exptime.unsigned_abs().saturating_mul(1000);
                 Self(now.ms.saturating_add(unix_ms).saturating_sub(now.unix_ms))
@@ -76,8 +77,8 @@ mod tests {
     fn the_four_kinds_of_exptime() {
         assert_eq!(Deadline::new(0, NOW), Deadline::NEVER);
         assert!(Deadline::new(-1, NOW).is_due(NOW));
-        assert_eq!(Deadline::new(1, NOW).ms(), 6_000);
-        assert_eq!(Deadline::new(2_592_000, NOW).ms(), 2_592_005_000);
+        assert_eq!(Deadline::new(1, NOW).ms(), 6_001);
+        assert_eq!(Deadline::new(2_592_000, NOW).ms(), 2_592_005_001);
         // One second more, and it is a moment in January 1970.
         assert!(Deadline::new(2_592_001, NOW).is_due(NOW));
         assert_eq!(Deadline::new(1_800_000_007, NOW).ms(), 12_000);
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn a_second_is_a_second() {
         let deadline = Deadline::new(1, NOW);
-        assert!(!deadline.is_due(Now { ms: 5_999, ..NOW }));
-        assert!(deadline.is_due(Now { ms: 6_000, ..NOW }));
+        assert!(!deadline.is_due(Now { ms: 6_000, ..NOW }), "it may have been stored at 5,000.9");
+        assert!(deadline.is_due(Now { ms: 6_001, ..NOW }));
     }
 }

@@ -87,7 +87,6 @@ fn nothing_expires_early() {
         let stored = Instant::now();
         client.ask(format!("set k{number} 0 1 1\r\nx\r\n"), "STORED\r\n");
         wait_until("it expires", || client.lines(&format!("get k{number}\r\n")).is_empty());
-        // The server's clock has milliseconds.
-        assert!(stored.elapsed() >= Duration::from_millis(999), "{:?}", stored.elapsed());
+        assert!(stored.elapsed() >= Duration::from_secs(1), "{:?}", stored.elapsed());
     }
 }

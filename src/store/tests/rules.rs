@@ -181,8 +181,8 @@ fn a_count_may_begin_with_a_number(form: Form) {
     assert_eq!(cas_unique(&store, b"n", at(0)), cas.new);
     let count = Count { cas: Cas::default(), ..count };
     assert_eq!(arithmetic(&store, key, count, at(0)), Arithmetic::Number(10));
-    assert_eq!(arithmetic(&store, key, count, at(2000)), Arithmetic::Created);
-    assert_eq!(store.stats(at(2000)).curr_items, 1);
+    assert_eq!(arithmetic(&store, key, count, at(2001)), Arithmetic::Created);
+    assert_eq!(store.stats(at(2001)).curr_items, 1);
     store.validate();
 }
 
@@ -198,13 +198,13 @@ fn a_flush_keeps_apart_what_one_tick_joins(form: Form) {
     store.flush_all(Deadline::new(10, at(5)), at(5));
     store.flush_all(Deadline::new(20, at(5)), at(5));
     assert!(
-        value(&store, b"new", at(20_004)).is_some(),
+        value(&store, b"new", at(20_005)).is_some(),
         "the later flush replaced the earlier one"
     );
-    set(&store, b"late", b"1", at(20_004));
-    assert_eq!(store.get(store.key(b"late"), at(20_005), |_| ()), Err(Miss::Flushed));
-    set(&store, b"after", b"1", at(20_005));
-    assert!(value(&store, b"after", at(20_005)).is_some());
+    set(&store, b"late", b"1", at(20_005));
+    assert_eq!(store.get(store.key(b"late"), at(20_006), |_| ()), Err(Miss::Flushed));
+    set(&store, b"after", b"1", at(20_006));
+    assert!(value(&store, b"after", at(20_006)).is_some());
 }
 
 fn without_cas_no_cas_matches(form: Form) {
