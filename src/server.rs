@@ -11,6 +11,7 @@ pub use listener::{Bound, bind, bind_unix};
 
 use crate::config::VERSION;
 use crate::instance::{Instance, Phase};
+use crate::panics;
 use crate::store::Shrunk;
 use crate::systemd::Manager;
 use crate::watch::{self, Crawl};
@@ -95,16 +96,12 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
                     () = instance.limit_set.notified() => {}
                     _ = is_over() => break,
                 }
-                // A little at a time: others wait for the same locks.
-                while instance.store.shrink(instance.clock.now()) == Shrunk::Unfinished
-                    && *instance.phase.borrow() != Phase::Over
-                {
-                    std::thread::yield_now();
-                }
                 let is_asked = instance.crawler.is_running();
-                if instance.crawler.is_enabled() {
-                    let since_run = std::mem::replace(&mut last_crawl, Instant::now()).elapsed();
-                    crawl(&instance, is_asked, since_run);
+                let since_run = std::mem::replace(&mut last_crawl, Instant::now()).elapsed();
+                // What it was at is looked after again, by the next one.
+                if let Err(panic) = panics::catch(|| maintain(&instance, is_asked, since_run)) {
+                    instance.acceptor_counters().conn_panics.increment();
+                    tracing::error!("looking after the items panicked: {panic}");
                 }
                 if is_asked {
                     instance.crawler.end();
@@ -112,6 +109,21 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
             }
         });
     })
+}
+
+/// Gives memory back that is over a new limit, and that of dead items.
+fn maintain(instance: &Instance, is_asked: bool, since_run: Duration) {
+    #[cfg(debug_assertions)]
+    panics::when_asked(b"lru_crawler");
+    // A little at a time: others wait for the same locks.
+    while instance.store.shrink(instance.clock.now()) == Shrunk::Unfinished
+        && *instance.phase.borrow() != Phase::Over
+    {
+        std::thread::yield_now();
+    }
+    if instance.crawler.is_enabled() {
+        crawl(instance, is_asked, since_run);
+    }
 }
 
 /// Forgets dead items, and tells those who watch what came of it where somebody asked for that, or something did.

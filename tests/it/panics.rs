@@ -66,6 +66,22 @@ fn a_panic_over_the_memory_of_connections_is_counted_and_they_are_looked_after_a
 
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "a release panics for nobody")]
+fn a_panic_over_the_items_is_counted_and_they_are_looked_after_again() {
+    let server = Server::start_command(panicking_at("lru_crawler", &[]));
+    let mut client = Client::connect(&server);
+    for round in 1..4 {
+        wait_until("it has begun anew", || {
+            client.send("lru_crawler crawl all\r\n");
+            client.line() == "OK"
+        });
+        wait_until("it panics", || client.stat("conn_panics") >= round);
+    }
+    assert!(server.stderr().contains("ERROR looking after the items panicked: as a test asked"));
+    assert!(server.stop().success());
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "a release panics for nobody")]
 fn who_asks_gets_a_backtrace_too() {
     let mut command = panicking_at("boom", &[]);
     command.env("RUST_BACKTRACE", "1");
