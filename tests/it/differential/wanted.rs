@@ -257,6 +257,10 @@ const WANTED: &[Wanted] = &[
         applies: |line| (line.noreply && !line.is_known()).then(|| Peer::Instead(Vec::new())),
     },
     Wanted {
+        reason: "1.6.18 knows bget, a name of get that no document has; it is an unknown command",
+        applies: |line| line.is(&["bget"]).then(|| Peer::Instead(b"unknown\r\n".to_vec())),
+    },
+    Wanted {
         reason: "memcached reads the payload behind a bad data length as commands; Larder closes after the error (quirk that \
             is not to be copied, protocol/src/parse.rs)",
         applies: |line| {
