@@ -162,6 +162,7 @@ const VERBS: &[&str] = &[
     "mop",
     "gett",
     "unknown",
+    "bget",
 ];
 
 /// Few keys, and the shortest and the longest, and one byte more.
