@@ -193,7 +193,7 @@ const fn bits(letters: &[u8]) -> u64 {
 /// The letters that carry something in [`MetaTerms`].
 const TERMS: u64 = bits(b"TNRFCEJDM");
 /// Those of them whose token is a number.
-const NUMBERS: u64 = bits(b"TNRFCEJD");
+const NUMBERS: u64 = TERMS & !bit(b'M');
 /// The letters whose token, if there is one, says nothing.
 const PLAIN: u64 = bits(b"vkfstchluqxIPL");
 
@@ -288,6 +288,16 @@ impl<'a> MetaFlags<'a> {
         Ok(Self { text, seen: read.seen })
     }
 
+    /// The same for `me`, which takes whatever there is.
+    pub(crate) fn for_debug(key: &[u8], text: &'a [u8]) -> Result<Self, Reject> {
+        let flags = Self { text, seen: 0 };
+        let is_base64 = flags.iter().any(|flag| flag.text == b"b");
+        if is_base64 && base64::decoded_len(key).is_none() {
+            return Err(Reject::BadLine);
+        }
+        Ok(Self { seen: if is_base64 { bit(b'b') } else { 0 }, ..flags })
+    }
+
     /// The flags at the front of `bytes` where they are of the plain sort and no mistakes, the client flags among them,
     /// and what comes behind them.
     #[inline]
@@ -300,16 +310,6 @@ impl<'a> MetaFlags<'a> {
         })?;
         let text = &bytes[..bytes.len() - rest.len()];
         (text.len() <= PLAIN_LEN_MAX).then_some((Self { text, seen }, client_flags, rest))
-    }
-
-    /// The same for `me`, which takes whatever there is.
-    pub(crate) fn for_debug(key: &[u8], text: &'a [u8]) -> Result<Self, Reject> {
-        let flags = Self { text, seen: 0 };
-        let is_base64 = flags.iter().any(|flag| flag.text == b"b");
-        if is_base64 && base64::decoded_len(key).is_none() {
-            return Err(Reject::BadLine);
-        }
-        Ok(Self { seen: if is_base64 { bit(b'b') } else { 0 }, ..flags })
     }
 
     /// Reads all flags. Where several are wrong, the last one says what; behind one that is no flag nothing is read.

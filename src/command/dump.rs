@@ -1,8 +1,8 @@
 //! Replies of any length, a piece at a time: `stats detail dump`, `lru_crawler metadump` and `mgdump`, `stats cachedump`,
 //! `stats sizes`.
 //!
-//! Between two pieces nothing is held but how far it came and what was counted, so whoever reads slowly, or goes away, is in nobody's way.
-//! Any number of dumps may be on their way.
+//! Between two pieces nothing is held but how far it came and what was counted, so whoever reads slowly, or goes away, is in
+//! nobody's way. Any number of dumps may be on their way.
 //!
 //! INVARIANT: a piece is little more than [`PIECE_LEN`].
 

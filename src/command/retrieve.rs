@@ -119,7 +119,7 @@ pub(super) fn read_and_touch(
 
 /// Tells those who want to know of a read.
 #[inline]
-fn note(cx: &Context<'_>, key: Key<'_>, found: Fetched) {
+pub(super) fn note(cx: &Context<'_>, key: Key<'_>, found: Fetched) {
     if cx.watched.has(Streams::FETCHERS) {
         show(cx, key, found);
     }
@@ -150,7 +150,7 @@ pub(super) fn touch(cx: &Context<'_>, key: Key<'_>, exptime: i32) -> bool {
 
 /// Tells those who watch of a read.
 #[cold]
-pub(super) fn show(cx: &Context<'_>, key: Key<'_>, found: Fetched) {
+fn show(cx: &Context<'_>, key: Key<'_>, found: Fetched) {
     let line = |line: &mut Vec<u8>| watch::fetched(line, key.bytes(), found, cx.cfd);
     cx.instance.watchers.log(Streams::FETCHERS, line);
 }

@@ -2,11 +2,11 @@
 
 use super::{Asked, answer, echo, seconds_left, write_seconds_left};
 use crate::command::Context;
-use crate::command::retrieve::{count_get, count_touch, push_value, show};
+use crate::command::retrieve::{count_get, count_touch, note, push_value};
 use crate::replies::Replies;
 use crate::store::{Deadline, Empty, Inquiry, Inspected, Marked, Miss};
+use larder_protocol::base64;
 use larder_protocol::response::{MetaCode, write_meta_number, write_meta_value_len};
-use larder_protocol::{Streams, base64};
 use std::io::Write;
 
 /// What a reply takes beside a value, a key and an opaque, in bytes, at most.
@@ -24,10 +24,7 @@ pub(super) fn get(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Replies) {
     } else {
         get_and_change(cx, asked, is_secret, out)
     };
-    if cx.watched.has(Streams::FETCHERS) {
-        show(cx, key, found);
-    }
-    cx.instance.prefixes.record_get(key.bytes(), found.is_ok());
+    note(cx, key, found);
     match found {
         Ok(_) if terms.exptime.is_some() => count_touch(cx, true),
         Ok(_) => count_get(cx, true),
