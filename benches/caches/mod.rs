@@ -50,8 +50,8 @@ const GROUP_LEN: usize = 32;
 /// Hands the keys of a batch to `each`, when all that it needs of memory is asked for.
 fn in_groups(store: &Store, keys: &[Key], mut each: impl FnMut(usize, StoreKey<'_>)) {
     for (number, group) in keys.chunks(GROUP_LEN).enumerate() {
-        let hashed: ArrayVec<_, GROUP_LEN> = group.iter().map(|key| store.key(key)).collect();
-        store.prefetch(&hashed);
+        let mut hashed: ArrayVec<_, GROUP_LEN> = group.iter().map(|key| store.key(key)).collect();
+        store.prefetch(&mut hashed.iter_mut().collect::<ArrayVec<_, GROUP_LEN>>());
         for (place, key) in hashed.iter().enumerate() {
             each(number * GROUP_LEN + place, *key);
         }

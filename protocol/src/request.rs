@@ -132,10 +132,7 @@ pub enum Request<'a, K = &'a [u8]> {
 
 impl<'a, K> Request<'a, K> {
     /// Its key, where it has one; the keys of a get are still in the stream.
-    pub fn key(&self) -> Option<K>
-    where
-        K: Copy,
-    {
+    pub fn key_mut(&mut self) -> Option<&mut K> {
         match self {
             Self::Store { key, .. }
             | Self::StoreTooLarge { key, .. }
@@ -145,7 +142,7 @@ impl<'a, K> Request<'a, K> {
             | Self::Touch { key, .. }
             | Self::Meta { key, .. }
             | Self::MetaSet { key, .. }
-            | Self::MetaSetTooLarge { key, .. } => Some(*key),
+            | Self::MetaSetTooLarge { key, .. } => Some(key),
             Self::Retrieve(_)
             | Self::MetaSetBadBlock
             | Self::MetaNoop

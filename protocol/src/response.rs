@@ -60,17 +60,53 @@ pub fn write_value_line(
 ) {
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
-    // Most clients leave them 0.
-    if flags == 0 {
-        out.extend_from_slice(b" 0");
-    } else {
-        push_number(out, flags.into());
+    if flags <= Tail::FLAGS_MAX && value_len <= Tail::VALUE_LEN_MAX && !verb.with_cas() {
+        return Tail::NEW.before(value_len).before(flags as usize).write(out);
     }
+    push_number(out, flags.into());
     push_number(out, value_len as u64);
     if verb.with_cas() {
         push_number(out, cas_unique);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The end of a line: small numbers, a space before each, and a line end. Put together in a register, which takes half as
+/// long as appending one after another.
+#[derive(Clone, Copy)]
+struct Tail {
+    /// The first byte is the lowest.
+    bytes: u128,
+    len: usize,
+}
+
+impl Tail {
+    /// With a value of 7 digits, 16 bytes.
+    const FLAGS_MAX: u32 = 99_999;
+    const VALUE_LEN_MAX: usize = 9_999_999;
+    const NEW: Self = Self { bytes: u16::from_le_bytes(*b"\r\n") as u128, len: 2 };
+
+    /// With a space and a number before it.
+    #[inline]
+    fn before(self, mut number: usize) -> Self {
+        let Self { mut bytes, mut len } = self;
+        loop {
+            bytes = bytes << 8 | (b'0' as usize + number % 10) as u128;
+            len += 1;
+            number /= 10;
+            if number == 0 {
+                return Self { bytes: bytes << 8 | u128::from(b' '), len: len + 1 };
+            }
+        }
+    }
+
+    /// Appends it.
+    #[inline]
+    fn write(self, out: &mut Vec<u8>) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bytes.to_le_bytes());
+        out.truncate(end);
+    }
 }
 
 /// Appends a space and a number.
@@ -157,5 +193,26 @@ pub fn write_meta_key(out: &mut Vec<u8>, key: &[u8], is_base64: bool) {
         out.extend_from_slice(b" b");
     } else {
         out.extend_from_slice(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_line_has_numbers_of_any_length() {
+        for flags in [0, 7, 99_999, 100_000, u32::MAX] {
+            for value_len in [0, 9, 10, 9_999_999, 10_000_000, 1 << 30] {
+                let line = |verb| {
+                    let mut out = b"before".to_vec();
+                    write_value_line(&mut out, verb, b"key", flags, value_len, u64::MAX);
+                    String::from_utf8(out).expect("text")
+                };
+                let start = format!("beforeVALUE key {flags} {value_len}");
+                assert_eq!(line(RetrieveVerb::Get), format!("{start}\r\n"));
+                assert_eq!(line(RetrieveVerb::Gats), format!("{start} {}\r\n", u64::MAX));
+            }
+        }
     }
 }

@@ -115,10 +115,9 @@ fn get(
 ) {
     let shown_key = if with_key { key.bytes() } else { b"" };
     let write = |ItemView { value, flags, cas_unique }: ItemView<'_>| {
-        let (len, head_len) = (value.len(), HIT_LEN + shown_key.len());
-        retrieve::push_value(out, value, head_len, |out| {
-            write_hit(out, origin, shown_key, flags, len, cas_unique);
-        });
+        retrieve::reserve(out, &value, HIT_LEN + shown_key.len());
+        write_hit(&mut out.text, origin, shown_key, flags, value.len(), cas_unique);
+        retrieve::push_value(out, value);
     };
     let found = match exptime.map(|exptime| Deadline::new(exptime, cx.now)) {
         None => retrieve::read(cx, key, write),

@@ -58,9 +58,9 @@ pub enum Flow {
 /// Carries out a request and appends its reply to `out`.
 ///
 /// Of a get there is nothing to do here: its keys are answered by [`retrieve::key`], one at a time.
-pub fn execute<'a>(cx: &Context<'_>, request: Request<'a, Key<'a>>, replies: &mut Replies) -> Flow {
+pub fn execute(cx: &Context<'_>, request: &Request<'_, Key<'_>>, replies: &mut Replies) -> Flow {
     let out = &mut replies.text;
-    match request {
+    match *request {
         Request::Retrieve(_) => {}
         Request::Store { verb, key, flags, exptime, value, noreply } => {
             let (exptime, cas) = (exptime.into(), Cas::default());

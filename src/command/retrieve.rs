@@ -13,7 +13,7 @@ const LENT_LEN_MIN: usize = 16 * 1024;
 const LINES_LEN: usize = 64;
 
 /// Answers one key of a get: its `VALUE` where there is one, else nothing.
-#[inline]
+#[inline(never)]
 pub fn key(cx: &Context<'_>, retrieve: Retrieve, key: Key<'_>, out: &mut Replies) {
     match retrieve.touch() {
         None => read(cx, key, |item| write_item(retrieve.verb(), key, item, out)),
@@ -37,50 +37,38 @@ fn key_and_touch(
 #[expect(clippy::inline_always, reason = "a get writes little more than this")]
 fn write_item(verb: RetrieveVerb, key: Key<'_>, item: ItemView<'_>, out: &mut Replies) {
     let ItemView { value, flags, cas_unique } = item;
-    let (key, len) = (key.bytes(), value.len());
-    push_value(out, value, key.len() + LINES_LEN, |out| {
-        write_value_line(out, verb, key, flags, len, cas_unique);
-    });
+    let key = key.bytes();
+    reserve(out, &value, key.len() + LINES_LEN);
+    write_value_line(&mut out.text, verb, key, flags, value.len(), cas_unique);
+    push_value(out, value);
     out.text.extend_from_slice(b"\r\n");
 }
 
-/// Appends a value, and before it a `head` of so many bytes at most.
+/// Makes room for a value, and so many bytes beside it.
+#[inline]
+pub(super) fn reserve(out: &mut Replies, value: &Value<'_>, more_len: usize) {
+    out.text.reserve(more_len + value.piece().map_or(0, <[u8]>::len));
+}
+
+/// Appends a value.
 #[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "most values are in one piece, and the head stands before them at once"
-)]
-pub(super) fn push_value(
-    out: &mut Replies,
-    value: Value<'_>,
-    head_len: usize,
-    head: impl FnOnce(&mut Vec<u8>),
-) {
-    if let Some(piece) = value.piece() {
-        out.text.reserve(head_len + piece.len());
-        head(&mut out.text);
-        out.text.extend_from_slice(piece);
-    } else {
-        push_pieces(out, value, head_len, head);
+#[expect(clippy::inline_always, reason = "most values are in one piece")]
+pub(super) fn push_value(out: &mut Replies, value: Value<'_>) {
+    match value.piece() {
+        Some(piece) => out.text.extend_from_slice(piece),
+        None => push_pieces(out, value),
     }
 }
 
-/// The same of a value in several pieces, the front of it lent where that is worth it.
+/// Appends a value in several pieces, the front of it lent where that is worth it.
 #[cold]
 #[inline(never)]
-fn push_pieces(
-    out: &mut Replies,
-    value: Value<'_>,
-    head_len: usize,
-    head: impl FnOnce(&mut Vec<u8>),
-) {
-    let loan = value.lend(LENT_LEN_MIN);
-    out.text.reserve(head_len + if loan.is_none() { value.len() } else { 0 });
-    head(&mut out.text);
-    if let Some(loan) = loan {
+fn push_pieces(out: &mut Replies, value: Value<'_>) {
+    if let Some(loan) = value.lend(LENT_LEN_MIN) {
         out.push(loan);
         value.copy_rest_to(&mut out.text);
     } else {
+        out.text.reserve(value.len());
         value.copy_to(&mut out.text);
     }
 }

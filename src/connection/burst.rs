@@ -12,6 +12,8 @@ use super::incoming::{BEGUN_LEN_MIN, Beginning, Incoming};
 use crate::command::{Context, Dump};
 use crate::config::Protocol;
 use crate::replies::Replies;
+use crate::store::Key;
+use arrayvec::ArrayVec;
 use binary::log_frame;
 use larder_protocol::binary::REQUEST_MAGIC;
 use larder_protocol::{Retrieve, Streams};
@@ -271,6 +273,14 @@ impl Session {
         }
         self.position = Position::Request;
         (left_len, None)
+    }
+}
+
+/// Asks the memory for all that operations on these keys will read.
+fn prefetch<'k, 'a: 'k>(cx: &Context<'_>, keys: impl Iterator<Item = &'k mut Key<'a>>) {
+    let mut keys: ArrayVec<_, { TASK_COUNT_MAX as usize }> = keys.collect();
+    if keys.len() >= PREFETCHED_MIN {
+        cx.instance.store.prefetch(&mut keys);
     }
 }
 

@@ -14,6 +14,7 @@ mod shrink;
 mod walk;
 
 use super::lines::{ChargedLines, Line};
+use super::prefetch::prefetch;
 use super::segment::Pool;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -50,6 +51,12 @@ impl Bucket<'_> {
             .iter()
             .rev()
             .fold(0, |matches, slot| matches * 2 + u32::from(slot.load(Relaxed) ^ tag <= !TAG_MASK))
+    }
+
+    /// The same for one slot.
+    #[inline]
+    fn matches_at(self, slot: usize, hash: u64) -> u32 {
+        u32::from(self.word(slot) >> TAG_SHIFT == tag(hash)) << slot
     }
 
     fn word(self, slot: usize) -> u64 {
@@ -92,10 +99,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The bucket of a hash.
+    /// The bucket of a hash, as it is reached through a chain.
     #[inline]
-    pub(super) fn bucket(&self, hash: u64) -> Option<&Line> {
-        self.buckets.try_get(self.buckets.home(hash))
+    pub(super) fn home(&self, hash: u64) -> Option<Peek<'_>> {
+        let index = self.buckets.home(hash);
+        Some(Peek { at: SlotAt::bucket(index), line: self.buckets.try_get(index)? })
     }
 
     /// Asks for the bucket of a hash.
@@ -105,34 +113,54 @@ impl Table {
 
     /// Where the item of a hash may be, as one bucket of its chain has it.
     #[inline]
-    pub(super) fn guess(&self, bucket: &Line, hash: u64) -> Guess<'_> {
-        let bucket = Bucket(bucket);
+    pub(super) fn guess(&self, peek: Peek<'_>, hash: u64) -> Guess<'_> {
+        let bucket = Bucket(peek.line);
         let matches = bucket.matches(hash);
         if matches != 0 {
-            let word = bucket.word(matches.trailing_zeros() as usize);
-            return Guess::Location((word & LOCATION_MASK).wrapping_sub(1));
+            let slot = matches.trailing_zeros() as usize;
+            let location = (bucket.word(slot) & LOCATION_MASK).wrapping_sub(1);
+            return Guess::Item(peek.at.with_slot(slot), location);
         }
-        let next = bucket.next().checked_sub(1);
-        Guess::Bucket(next.and_then(|next| self.overflow.try_get(next as usize)))
+        let next = bucket.next().checked_sub(1).and_then(|next| {
+            let index = next as usize;
+            Some(Peek { at: SlotAt::overflow(index), line: self.overflow.try_get(index)? })
+        });
+        Guess::Bucket(next)
+    }
+}
+
+/// A bucket that is looked at without the lock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peek<'a> {
+    at: SlotAt,
+    line: &'a Line,
+}
+
+impl Peek<'_> {
+    pub(super) fn prefetch(self) {
+        prefetch(self.line.as_ptr().addr());
     }
 }
 
 /// What a bucket says of a hash, without the lock: anything may have changed since.
 #[derive(Debug)]
 pub(super) enum Guess<'a> {
-    /// Of an item with the same tag.
-    Location(u64),
+    /// The slot and the location of an item with the same tag.
+    Item(SlotAt, u64),
     /// The bucket that goes on, where there is one.
-    Bucket(Option<&'a Line>),
+    Bucket(Option<Peek<'a>>),
 }
 
-/// Where a slot is, in one word that stays in a register. Good until the next change of the index.
+/// Where a slot is, in one word that stays in a register. Good until the next change of the index; a hint after that.
 ///
 /// INVARIANT: number of the bucket (60 bits) | whether it is an overflow bucket (1) | slot in it (3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlotAt(u64);
 
 impl SlotAt {
+    /// For want of a hint: one that is as good as any.
+    pub(super) const UNKNOWN: Self = Self(0);
+
     fn bucket(index: usize) -> Self {
         Self((index as u64) << 4)
     }
@@ -156,6 +184,61 @@ impl SlotAt {
 
     fn slot(self) -> usize {
         (self.0 & 7) as usize
+    }
+}
+
+/// A slot that may be of a hash, and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) slot: SlotAt,
+    word: u64,
+}
+
+impl Candidate {
+    #[inline]
+    pub(super) fn location(self) -> u64 {
+        (self.word & LOCATION_MASK) - 1
+    }
+
+    /// What the eviction policy keeps of the item.
+    #[inline]
+    pub(super) fn mark(self) -> u8 {
+        (self.word >> LOCATION_BITS) as u8
+    }
+}
+
+/// All of those, made by [`Index::candidates`].
+#[derive(Debug)]
+pub(super) struct Candidates<'a> {
+    index: &'a Index,
+    hash: u64,
+    /// The bucket that is looked at, and which of its slots are left.
+    at: SlotAt,
+    bucket: Option<Bucket<'a>>,
+    matches: u32,
+    is_hint: bool,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = Candidate;
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as below")]
+    fn next(&mut self) -> Option<Candidate> {
+        loop {
+            if let Some(bucket) = self.bucket
+                && self.matches != 0
+            {
+                let slot = self.matches.trailing_zeros() as usize;
+                self.matches &= self.matches - 1;
+                return Some(Candidate { slot: self.at.with_slot(slot), word: bucket.word(slot) });
+            }
+            let home = self.is_hint.then(|| self.index.home(self.hash));
+            self.at = home.or_else(|| self.index.after(self.at))?;
+            self.is_hint = false;
+            let bucket = self.index.bucket(self.at);
+            (self.bucket, self.matches) = (Some(bucket), bucket.matches(self.hash));
+        }
     }
 }
 
@@ -196,8 +279,12 @@ impl Index {
     }
 
     fn bucket(&self, at: SlotAt) -> Bucket<'_> {
+        self.try_bucket(at).expect("buckets in use are there")
+    }
+
+    fn try_bucket(&self, at: SlotAt) -> Option<Bucket<'_>> {
         let buckets = if at.is_overflow() { &self.table.overflow } else { &self.table.buckets };
-        Bucket(buckets.get(at.index()))
+        buckets.try_get(at.index()).map(Bucket)
     }
 
     /// The overflow bucket that goes on where a bucket is full.
@@ -213,34 +300,18 @@ impl Index {
         self.bucket(at).0[at.slot()].store(word, Relaxed);
     }
 
-    /// The slot of a key: `is_it` compares the key of the item at a location.
-    #[inline]
-    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u64) -> bool) -> Option<SlotAt> {
-        self.look_up(hash, |location| is_it(location).then_some(())).map(|(slot, _, ())| slot)
+    /// The slots that may be of a hash: whoever asks compares the keys. The one that a `hint` says comes first.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a get is little more than this")]
+    pub(super) fn candidates(&self, hash: u64, hint: SlotAt) -> Candidates<'_> {
+        let hinted = self.try_bucket(hint);
+        let matches = hinted.map_or(0, |bucket| bucket.matches_at(hint.slot(), hash));
+        Candidates { index: self, hash, at: hint, bucket: hinted, matches, is_hint: true }
     }
 
-    /// The slot of a key, the mark in it, and what `is_it` says of the item at its location.
-    #[inline]
-    pub(super) fn look_up<T>(
-        &self,
-        hash: u64,
-        mut is_it: impl FnMut(u64) -> Option<T>,
-    ) -> Option<(SlotAt, u8, T)> {
-        let mut at = self.home(hash);
-        loop {
-            let bucket = self.bucket(at);
-            let mut matches = bucket.matches(hash);
-            while matches != 0 {
-                let slot = matches.trailing_zeros() as usize;
-                let word = bucket.word(slot);
-                if let Some(found) = is_it((word & LOCATION_MASK) - 1) {
-                    let mark = (word >> LOCATION_BITS) as u8;
-                    return Some((at.with_slot(slot), mark, found));
-                }
-                matches &= matches - 1;
-            }
-            at = self.after(at)?;
-        }
+    /// The one of them that has the location that is looked for.
+    pub(super) fn find(&self, hash: u64, is_it: impl Fn(u64) -> bool) -> Option<Candidate> {
+        self.candidates(hash, SlotAt::UNKNOWN).find(|candidate| is_it(candidate.location()))
     }
 
     /// The location and the mark of an item, picked by a random number.
@@ -386,32 +457,35 @@ mod tests {
 
         /// Whatever is entered, moved and removed while it grows: the index is a map.
         #[test]
-        fn the_index_is_a_map(ops in proptest::collection::vec((0..4_u8, 0..600_u16), 1..3000)) {
+        fn the_index_is_a_map(ops in proptest::collection::vec((0..4_u8, 0..600_u16, any::<u16>()), 1..3000)) {
             let pool = Pool::new(1 << 24, 4096, 1);
             let mut index = Index::new(&pool).expect("there is room");
             // A location is the key and how often it moved, so that the key can be read from it.
             let mut model: HashMap<u16, u64> = HashMap::new();
             let key_of = |location: u64| (location & 0xffff) as u16;
-            for (op, key) in ops {
-                let is_it = |location| (key_of(location) == key).then_some(location);
-                let found = index.look_up(hash(key), is_it);
-                prop_assert_eq!(found.map(|(_, _, location)| location), model.get(&key).copied());
+            for (op, key, hint) in ops {
+                // Whatever the hint says.
+                let mut candidates = index.candidates(hash(key), SlotAt(hint.into()));
+                let found = candidates.find(|found| key_of(found.location()) == key);
+                prop_assert_eq!(found.map(Candidate::location), model.get(&key).copied());
                 match (op, found) {
                     (0 | 1, None) => {
                         prop_assert!(index.insert(hash(key), 7, u64::from(key), &pool));
                         model.insert(key, u64::from(key));
                         index.grow(&pool, |location| hash(key_of(location)));
                     }
-                    (1, Some((at, _, location))) => {
-                        let moved = location + 0x1_0000;
-                        index.set_mark(at, 2);
-                        index.relocate(at, moved);
-                        let found = index.look_up(hash(key), |found| (found == moved).then_some(()));
-                        prop_assert_eq!(found, Some((at, 2, ())));
+                    (1, Some(found)) => {
+                        let moved = found.location() + 0x1_0000;
+                        index.set_mark(found.slot, 2);
+                        index.relocate(found.slot, moved);
+                        let again = index.find(hash(key), |location| location == moved);
+                        prop_assert_eq!(again.map(|again| (again.slot, again.mark())), Some((found.slot, 2)));
+                        let hinted = index.candidates(hash(key), found.slot).next();
+                        prop_assert_eq!(hinted.map(Candidate::location), Some(moved));
                         model.insert(key, moved);
                     }
-                    (2, Some((at, ..))) => {
-                        index.remove(hash(key), at);
+                    (2, Some(found)) => {
+                        index.remove(hash(key), found.slot);
                         model.remove(&key);
                     }
                     _ => {}
@@ -437,8 +511,8 @@ mod tests {
         }
         let charged = index.charged();
         for key in 0..1000 {
-            let at = index.find(0, |location| location == key).expect("it was entered");
-            index.remove(0, at);
+            let found = index.find(0, |location| location == key).expect("it was entered");
+            index.remove(0, found.slot);
         }
         assert_eq!(index.vacant.len(), index.table.overflow.count());
         for key in 0..1000 {

@@ -124,9 +124,9 @@ pub(super) struct Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     marks: Marks,
-    key_at: u8,
-    value_at: u16,
-    len: u32,
+    key_at: usize,
+    value_at: usize,
+    len: usize,
 }
 
 /// What is written as an item.
@@ -156,15 +156,15 @@ impl Format {
         let cas_len = if self.cas { CAS_LEN } else { 0 };
         let key_at = HEAD_LEN + cas_len + OPTIONAL_LEN[usize::from(marks.0 & 7)];
         let value_at = key_at + key_len;
-        let len = (value_at + value_len) as u32;
-        Layout { marks, key_at: key_at as u8, value_at: value_at as u16, len }
+        Layout { marks, key_at, value_at, len: value_at + value_len }
     }
 
     /// The layout of the item at the front of `bytes`.
     #[inline]
     pub(super) fn parse(self, bytes: &[u8]) -> Layout {
-        let value_len = u16::from_le_bytes([bytes[2], bytes[3]]);
-        self.layout(Marks(bytes[0]), usize::from(bytes[1]), usize::from(value_len))
+        let [marks, key_len, low, high, ..] = *head(bytes);
+        let value_len = u16::from_le_bytes([low, high]);
+        self.layout(Marks(marks), usize::from(key_len), usize::from(value_len))
     }
 
     /// The layout that a new item will have.
@@ -221,11 +221,11 @@ impl Format {
 impl Layout {
     /// Of the whole item.
     pub(super) fn len(self) -> usize {
-        self.len as usize
+        self.len
     }
 
     fn key_at(self) -> usize {
-        usize::from(self.key_at)
+        self.key_at
     }
 
     pub(super) fn key(self, bytes: &[u8]) -> &[u8] {
@@ -234,7 +234,7 @@ impl Layout {
 
     /// Bytes before the value: head and key, which are never apart.
     pub(super) fn front_len(self) -> usize {
-        usize::from(self.value_at)
+        self.value_at
     }
 
     /// Whether all of the value stands behind the key.
@@ -332,16 +332,28 @@ pub(super) fn set_fetched(bytes: &mut [u8], now_ms: u64) {
 #[inline]
 pub(super) fn set_accessed(bytes: &mut [u8], now_ms: u64) {
     let seconds = (now_ms / 1000) as u32 & ACCESS_MASK;
-    let seconds = &seconds.to_le_bytes()[..3];
-    if bytes[4..7] != *seconds {
-        bytes[4..7].copy_from_slice(seconds);
+    if accessed(bytes) != seconds {
+        bytes[4..7].copy_from_slice(&seconds.to_le_bytes()[..3]);
     }
+}
+
+/// When that was, in seconds modulo 2^24.
+#[inline]
+fn accessed(bytes: &[u8]) -> u32 {
+    let [_, _, _, before @ .., low, middle, high] = *head(bytes);
+    // With the byte before it, it is a word.
+    u32::from_le_bytes([before[0], low, middle, high]) >> 8
+}
+
+/// What is before the cas unique, of which each item has all.
+#[inline]
+fn head(bytes: &[u8]) -> &[u8; HEAD_LEN] {
+    bytes.first_chunk().expect("an item has a head")
 }
 
 /// Seconds since the item at the front was read or written.
 pub(super) fn idle_s(bytes: &[u8], now_ms: u64) -> u64 {
-    let accessed = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], 0]);
-    u64::from(((now_ms / 1000) as u32).wrapping_sub(accessed) & ACCESS_MASK)
+    u64::from(((now_ms / 1000) as u32).wrapping_sub(accessed(bytes)) & ACCESS_MASK)
 }
 
 fn put_deadline(field: &mut [u8], deadline: Deadline) {

@@ -72,6 +72,7 @@ pub use witness::Witness;
 
 use ahash::RandomState;
 use flush::Flush;
+use index::SlotAt;
 use large::{Body, body_len};
 use parking_lot::{Mutex, MutexGuard};
 use segment::{Pool, Purse};
@@ -235,17 +236,17 @@ impl Store {
 
     /// A key as the operations take it.
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
-        Key { bytes, hash: self.hasher.hash_one(bytes) }
+        Key { bytes, hash: self.hasher.hash_one(bytes), slot: SlotAt::UNKNOWN }
     }
 
-    /// Asks the memory for what operations on these keys will read. To be called for all keys of a burst, before the
-    /// operations.
-    pub fn prefetch(&self, keys: &[Key<'_>]) {
+    /// Asks the memory for what operations on these keys will read, and notes in them where their items are. To be called
+    /// for all keys of a burst, before the operations.
+    pub fn prefetch(&self, keys: &mut [&mut Key<'_>]) {
         if self.hints.is_empty() {
             return;
         }
-        for keys in keys.chunks(PREFETCHED_MAX) {
-            prefetch_burst(&keys.iter().map(|key| (&self.hints[self.home(*key)], key.hash)));
+        for keys in keys.chunks_mut(PREFETCHED_MAX) {
+            prefetch_burst(keys, |key| &self.hints[self.home(key)]);
         }
     }
 
@@ -259,9 +260,13 @@ impl Store {
     ) -> Result<R, Miss> {
         let mut shard = self.shard(self.home(key));
         let (at, pool) = (self.moment(now), &self.pool);
-        let item = either!(&mut *shard,
-            log => log.get(key, at, pool)?,
-            exact => exact.get(key.bytes, at, pool)?);
+        let item = match &mut *shard {
+            Shard::Log(log) => {
+                let found = log.find_living(key, at, pool)?;
+                log.read(found, at)
+            }
+            Shard::Exact(exact) => exact.get(key.bytes, at, pool)?,
+        };
         Ok(read(item))
     }
 

@@ -1,6 +1,7 @@
 //! What can be asked of a store, and what it answers.
 
 use super::exptime::Deadline;
+use super::index::SlotAt;
 use super::value::Value;
 
 /// A key and its hash, made by [`super::Store::key`].
@@ -8,6 +9,8 @@ use super::value::Value;
 pub struct Key<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) hash: u64,
+    /// Where the index had it when [`super::Store::prefetch`] looked.
+    pub(super) slot: SlotAt,
 }
 
 impl<'a> Key<'a> {

@@ -133,7 +133,7 @@ struct Place {
 
 /// An item that the index points to.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+pub(super) struct Found {
     hash: u64,
     slot: SlotAt,
     mark: u8,

@@ -109,8 +109,8 @@ pub struct Update<K> {
 
 impl<'a, K: Copy> Request<'a, K> {
     /// Its key, where it has one.
-    pub fn key(&self) -> Option<K> {
-        match self.action {
+    pub fn key_mut(&mut self) -> Option<&mut K> {
+        match &mut self.action {
             Action::Get { key, .. }
             | Action::Touch { key, .. }
             | Action::Store { update: Update { key, .. }, .. }

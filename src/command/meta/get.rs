@@ -2,7 +2,7 @@
 
 use super::{Asked, answer, echo, seconds_left, write_seconds_left};
 use crate::command::Context;
-use crate::command::retrieve::{count_get, count_touch, note, push_value};
+use crate::command::retrieve::{count_get, count_touch, note, push_value, reserve};
 use crate::replies::Replies;
 use crate::store::{Deadline, Empty, Inquiry, Inspected, Marked, Miss};
 use larder_protocol::base64;
@@ -75,12 +75,11 @@ fn reply(
         out.text.extend_from_slice(MetaCode::Header.text());
         return write_shown(cx, asked, inspected, touch, &mut out.text);
     }
-    let mut wins = false;
     // Twice the key: it may be shown as base64.
-    push_value(out, value, 2 * key.bytes().len() + LINES_LEN, |out| {
-        write_meta_value_len(out, value.len());
-        wins = write_shown(cx, asked, inspected, touch, out);
-    });
+    reserve(out, &value, 2 * key.bytes().len() + LINES_LEN);
+    write_meta_value_len(&mut out.text, value.len());
+    let wins = write_shown(cx, asked, inspected, touch, &mut out.text);
+    push_value(out, value);
     out.text.extend_from_slice(b"\r\n");
     wins
 }

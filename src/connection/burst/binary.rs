@@ -4,8 +4,8 @@
 //! INVARIANT: between requests the position of a session is at the front of one, or within a body that is skipped.
 
 use super::{
-    LOGGED_LEN_MAX, Next, PREFETCHED_MIN, Position, REPLY_LEN_MAX, Session, TASK_COUNT_MAX,
-    TASK_COUNT_MIN,
+    LOGGED_LEN_MAX, Next, Position, REPLY_LEN_MAX, Session, TASK_COUNT_MAX, TASK_COUNT_MIN,
+    prefetch,
 };
 use crate::command::{Context, binary as command};
 use crate::replies::Replies;
@@ -31,9 +31,9 @@ enum Todo<'a> {
 }
 
 impl<'a> Task<'a> {
-    fn key(&self) -> Option<Key<'a>> {
-        match self.todo {
-            Todo::Request(request) => request.key(),
+    fn key_mut(&mut self) -> Option<&mut Key<'a>> {
+        match &mut self.todo {
+            Todo::Request(request) => request.key_mut(),
             Todo::Refuse(..) => None,
         }
     }
@@ -98,7 +98,7 @@ impl Session {
             tasks.push(Task { todo, start: end });
             end += self.skip(consumed, rest.len());
         }
-        prefetch(cx, &tasks);
+        prefetch(cx, tasks.iter_mut().filter_map(Task::key_mut));
         for (index, Task { todo, start }) in tasks.iter().enumerate() {
             if out.len() >= REPLY_LEN_MAX {
                 self.position = Position::Request;
@@ -121,15 +121,6 @@ impl Session {
         }
         self.task_count_max = (self.task_count_max * 2).min(TASK_COUNT_MAX);
         (end, next)
-    }
-}
-
-/// Asks the memory for all that will be read.
-fn prefetch(cx: &Context<'_>, tasks: &Tasks<'_>) {
-    let mut keys = ArrayVec::<_, { TASK_COUNT_MAX as usize }>::new();
-    keys.extend(tasks.iter().filter_map(Task::key));
-    if keys.len() >= PREFETCHED_MIN {
-        cx.instance.store.prefetch(&keys);
     }
 }
 

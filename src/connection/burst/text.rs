@@ -2,8 +2,8 @@
 //! it may be carried out together.
 
 use super::{
-    LOGGED_LEN_MAX, Next, PREFETCHED_MIN, Position, REPLY_LEN_MAX, Session, TASK_COUNT_MAX,
-    TASK_COUNT_MIN, in_u32,
+    LOGGED_LEN_MAX, Next, Position, REPLY_LEN_MAX, Session, TASK_COUNT_MAX, TASK_COUNT_MIN, in_u32,
+    prefetch,
 };
 use crate::command::{self, Context, Flow};
 use crate::replies::Replies;
@@ -34,8 +34,6 @@ struct Task<'a> {
 #[derive(Debug)]
 struct Group<'a> {
     tasks: ArrayVec<Task<'a>, { TASK_COUNT_MAX as usize }>,
-    /// Those of the tasks.
-    keys: ArrayVec<Key<'a>, { TASK_COUNT_MAX as usize }>,
     /// How far the input is parsed.
     end: usize,
     /// Whether the last task may change how the rest is to be read, or end the connection.
@@ -45,9 +43,18 @@ struct Group<'a> {
 impl<'a> Group<'a> {
     /// Adds what stands at the end of what is parsed.
     #[inline]
-    fn add(&mut self, todo: Todo<'a>, key: Option<Key<'a>>) {
-        self.keys.extend(key);
+    fn add(&mut self, todo: Todo<'a>) {
         self.tasks.push(Task { todo, start: self.end });
+    }
+
+    /// Asks the memory for all that will be read.
+    fn prefetch(&mut self, cx: &Context<'_>) {
+        let keys = self.tasks.iter_mut().filter_map(|task| match &mut task.todo {
+            Todo::Key { key, .. } => Some(key),
+            Todo::Request(request) => request.key_mut(),
+            Todo::Line(_) => None,
+        });
+        prefetch(cx, keys);
     }
 }
 
@@ -70,8 +77,7 @@ impl Session {
         requests_left: &mut u32,
         out: &mut Replies,
     ) -> (usize, Option<Next>) {
-        let mut group =
-            Group { tasks: ArrayVec::new(), keys: ArrayVec::new(), end: start, is_complete: false };
+        let mut group = Group { tasks: ArrayVec::new(), end: start, is_complete: false };
         let next = self.look_ahead(cx, input, &mut group, requests_left);
         self.logged_len = in_u32(group.end);
         self.carry_out(cx, &group, next, out)
@@ -97,7 +103,7 @@ impl Session {
             (consumed, next) = match self.position {
                 Position::Block { left_len } => self.skip_block(left_len, rest.len()),
                 Position::Line => self.skip_line(rest),
-                Position::Keys(retrieve) => self.next_key(cx, retrieve, rest, group),
+                Position::Keys(retrieve) => self.next_keys(cx, retrieve, input, group),
                 Position::Request if rest.is_empty() => wait(0, 1),
                 Position::Request if *requests_left == 0 => (0, Some(Next::Yield)),
                 Position::Request => {
@@ -112,9 +118,7 @@ impl Session {
             };
             group.end += consumed;
         }
-        if group.keys.len() >= PREFETCHED_MIN {
-            cx.instance.store.prefetch(&group.keys);
-        }
+        group.prefetch(cx);
         next
     }
 
@@ -144,7 +148,7 @@ impl Session {
                     }
                 }
                 Todo::Line(line) => out.text.extend_from_slice(line),
-                Todo::Request(request) => match command::execute(cx, *request, out) {
+                Todo::Request(request) => match command::execute(cx, request, out) {
                     Flow::Continue => {}
                     Flow::Close => return (group.end, Some(Next::Quit)),
                     Flow::Watch(streams) => return (group.end, Some(Next::Watch(streams))),
@@ -171,7 +175,7 @@ impl Session {
             Parsed::NeedMetaBlock(line) => wait(0, line.request_len()),
             Parsed::Get { retrieve, key, consumed } => {
                 let key = cx.instance.store.key(key);
-                group.add(Todo::Key { retrieve, key, is_last: true, is_whole: true }, Some(key));
+                group.add(Todo::Key { retrieve, key, is_last: true, is_whole: true });
                 (consumed, None)
             }
             Parsed::Request { request: Request::Retrieve(retrieve), consumed } => {
@@ -179,15 +183,14 @@ impl Session {
                 (consumed, None)
             }
             Parsed::Request { request, consumed } => {
-                let request = request.with_key(|key| cx.instance.store.key(key));
-                let key = request.key();
-                group.is_complete = key.is_none();
-                group.add(Todo::Request(request), key);
+                let mut request = request.with_key(|key| cx.instance.store.key(key));
+                group.is_complete = request.key_mut().is_none();
+                group.add(Todo::Request(request));
                 (self.skip(consumed, rest.len()), None)
             }
             Parsed::Refused { reply, consumed, then } => {
                 if let Some(reply) = reply {
-                    group.add(Todo::Line(reply.line()), None);
+                    group.add(Todo::Line(reply.line()));
                 }
                 match then {
                     Then::Continue => (self.skip(consumed, rest.len()), None),
@@ -201,31 +204,45 @@ impl Session {
         }
     }
 
-    fn next_key<'a>(
+    /// Parses keys of a get, as many as there is room for.
+    fn next_keys<'a>(
         &mut self,
         cx: &Context<'_>,
         mut retrieve: Retrieve,
-        rest: &'a [u8],
+        input: &'a [u8],
         group: &mut Group<'a>,
     ) -> Step {
-        match retrieve.next_key(rest) {
-            NextKey::Key { key, is_last, consumed } => {
-                self.position = if is_last { Position::Request } else { Position::Keys(retrieve) };
-                let key = cx.instance.store.key(key);
-                group.add(Todo::Key { retrieve, key, is_last, is_whole: false }, Some(key));
-                (consumed, None)
-            }
-            NextKey::NeedMore { consumed } => wait(consumed, rest.len() - consumed + 1),
-            NextKey::End { consumed } => {
-                self.position = Position::Request;
-                group.add(Todo::Line(Reply::End.line()), None);
-                (consumed, None)
-            }
-            NextKey::Reject { reject, consumed } => {
-                self.position = Position::Line;
-                group.add(Todo::Line(reject.line()), None);
-                (consumed, None)
-            }
+        loop {
+            let rest = &input[group.end..];
+            return match retrieve.next_key(rest) {
+                NextKey::Key { key, is_last, consumed } => {
+                    let key = cx.instance.store.key(key);
+                    group.add(Todo::Key { retrieve, key, is_last, is_whole: false });
+                    if is_last {
+                        self.position = Position::Request;
+                    } else if group.tasks.len() < usize::from(self.task_count_max) {
+                        group.end += consumed;
+                        continue;
+                    } else {
+                        self.position = Position::Keys(retrieve);
+                    }
+                    (consumed, None)
+                }
+                NextKey::NeedMore { consumed } => {
+                    self.position = Position::Keys(retrieve);
+                    wait(consumed, rest.len() - consumed + 1)
+                }
+                NextKey::End { consumed } => {
+                    self.position = Position::Request;
+                    group.add(Todo::Line(Reply::End.line()));
+                    (consumed, None)
+                }
+                NextKey::Reject { reject, consumed } => {
+                    self.position = Position::Line;
+                    group.add(Todo::Line(reject.line()));
+                    (consumed, None)
+                }
+            };
         }
     }
 

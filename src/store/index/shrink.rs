@@ -97,6 +97,7 @@ fn number_of(index: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Candidate;
     use super::*;
     use std::collections::HashSet;
 
@@ -119,8 +120,8 @@ mod tests {
         enter(&mut index, 0..200_000);
         let charged = index.charged();
         for number in 2_000..200_000 {
-            let at = index.find(hash(number), |location| location == number);
-            index.remove(hash(number), at.expect("it was entered"));
+            let found = index.find(hash(number), |location| location == number);
+            index.remove(hash(number), found.expect("it was entered").slot);
         }
         let mut before = index.charged();
         assert!(before > charged / 2, "it does not shrink by itself");
@@ -141,8 +142,8 @@ mod tests {
         enter(&mut index, 2_000..50_000);
         assert_eq!(all(&index), (0..50_000).collect());
         for number in 0..50_000 {
-            let found = index.look_up(hash(number), |location| (location == number).then_some(()));
-            assert_eq!(found.map(|(_, mark, ())| mark), Some(3));
+            let found = index.find(hash(number), |location| location == number);
+            assert_eq!(found.map(Candidate::mark), Some(3));
         }
         assert!(
             index.vacant.iter().all(|number| (*number as usize) < index.table.overflow.count())

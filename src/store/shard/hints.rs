@@ -2,10 +2,11 @@
 #![expect(clippy::cast_possible_truncation, reason = "locations are taken apart")]
 
 use super::super::index::Guess;
-use super::super::lines::{LINE_LEN, Line, Lines};
+use super::super::lines::{LINE_LEN, Lines};
 use super::super::prefetch::prefetch;
 use super::super::segment::Segment;
-use super::super::{ghost, index};
+use super::super::{Key, ghost, index};
+use arrayvec::ArrayVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -26,17 +27,14 @@ impl Hints {
         self.ghost.prefetch(hash);
     }
 
-    /// Where an item begins in memory, 0 where that is not known; asks for what is known of its segment.
+    /// Where an item begins in memory, where that is known; asks for what is known of its segment.
     #[inline]
-    fn address(&self, location: u64) -> usize {
+    fn address(&self, location: u64) -> Option<usize> {
         let at = location & ((1 << self.segment_shift) - 1);
         let number = (location >> self.segment_shift) as usize;
         prefetch(self.segments_address.load(Relaxed) + number * size_of::<Option<Segment>>());
-        let addresses = self.addresses.try_get(number / 8);
-        match addresses.map_or(0, |line| line[number % 8].load(Relaxed) as usize) {
-            0 => 0,
-            address => address + at as usize,
-        }
+        let address = self.addresses.try_get(number / 8)?[number % 8].load(Relaxed) as usize;
+        (address != 0).then_some(address + at as usize)
     }
 }
 
@@ -48,42 +46,43 @@ const CHAIN_MAX: usize = 2;
 /// of 100 bytes, of which every tenth passes into the fourth line, and one more costs as much as it brings.
 const ITEM_LINES: usize = 4;
 
-/// Brings near what the operations on some keys will read, in passes: what one of them asks for, a later one reads.
-/// Between asking and reading there must be other keys, or each of them would wait.
+/// Brings near what the operations on some keys will read, and notes where the index has them, in passes: what one of them
+/// asks for, a later one reads. Between asking and reading there must be other keys, or each of them would wait.
 pub(in crate::store) fn prefetch_burst<'a>(
-    keys: &(impl ExactSizeIterator<Item = (&'a Hints, u64)> + Clone),
+    keys: &mut [&mut Key<'_>],
+    hints_of: impl Fn(Key<'_>) -> &'a Hints,
 ) {
-    let mut buckets = [None; PREFETCHED_MAX];
-    for (bucket, (hints, hash)) in buckets.iter_mut().zip(keys.clone()) {
-        *bucket = hints.index.bucket(hash);
-        prefetch_line(*bucket);
-    }
-    let mut items = [0; PREFETCHED_MAX];
-    for _ in 0..CHAIN_MAX {
-        for ((bucket, item), (hints, hash)) in buckets.iter_mut().zip(&mut items).zip(keys.clone())
-        {
-            let Some(line) = bucket.take() else {
-                continue;
-            };
-            match hints.index.guess(line, hash) {
-                Guess::Location(location) => *item = hints.address(location),
-                Guess::Bucket(next) => {
-                    *bucket = next;
-                    prefetch_line(next);
-                }
-            }
+    let mut peeks = ArrayVec::<_, PREFETCHED_MAX>::new();
+    for key in keys {
+        let hints = hints_of(**key);
+        if let Some(peek) = hints.index.home(key.hash) {
+            peek.prefetch();
+            peeks.push((key, hints, peek));
         }
     }
-    // The heads first: looking up a page takes longest, and goes on for many pages at once.
-    let items = items[..keys.len()].iter().filter(|item| **item != 0);
-    items.clone().for_each(|item| prefetch(*item));
-    for line in 1..ITEM_LINES {
-        items.clone().for_each(|item| prefetch(item + line * LINE_LEN));
+    let mut items = ArrayVec::<_, PREFETCHED_MAX>::new();
+    for _ in 0..CHAIN_MAX {
+        peeks.retain(|(key, hints, peek)| match hints.index.guess(*peek, key.hash) {
+            Guess::Item(slot, location) => {
+                key.slot = slot;
+                items.extend(hints.address(location));
+                false
+            }
+            Guess::Bucket(Some(next)) => {
+                next.prefetch();
+                *peek = next;
+                true
+            }
+            Guess::Bucket(None) => false,
+        });
     }
-}
-
-fn prefetch_line(line: Option<&Line>) {
-    if let Some(line) = line {
-        prefetch(line.as_ptr().addr());
+    // The heads first: looking up a page takes longest, and goes on for many pages at once.
+    for item in &items {
+        prefetch(*item);
+    }
+    for line in 1..ITEM_LINES {
+        for item in &items {
+            prefetch(item + line * LINE_LEN);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How an item is found and read.
 
 use super::super::exptime::Deadline;
-use super::super::index::SlotAt;
+use super::super::index::{Candidate, SlotAt};
 use super::super::item::{self, Layout};
 use super::super::segment::{Pool, Purse};
 use super::super::value::Value;
@@ -11,32 +11,29 @@ use super::{Found, Place, Shard};
 impl Shard {
     /// The client's bytes of an item, wherever they are kept.
     #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "most are in one piece, which need not be handed over as pieces"
-    )]
+    #[expect(clippy::inline_always, reason = "most are in one piece, and stay in registers then")]
     pub(super) fn value(&self, place: Place, layout: Layout) -> Value<'_> {
-        let bytes = self.bytes(place);
-        if layout.is_plain() && layout.len() <= bytes.len() {
-            return Value::whole(&bytes[layout.front_len()..layout.len()]);
-        }
-        self.value_in_pieces(place, layout)
+        self.value_of(self.bytes(place), place, layout)
     }
 
-    #[inline(never)]
-    fn value_in_pieces(&self, place: Place, layout: Layout) -> Value<'_> {
-        let bytes = self.bytes(place);
-        let rest_len = layout.len().saturating_sub(bytes.len());
-        let front = &bytes[layout.front_len()..layout.len() - rest_len];
-        let rest = if rest_len > 0 {
-            &self.segment(self.next_of(place.segment)).bytes[..rest_len]
-        } else {
-            &[]
-        };
-        match layout.body(bytes) {
-            None => Value { rest, ..Value::whole(front) },
-            Some(number) => Value { body: Some(self.bodies.get(number)), front, rest },
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn value_of<'a>(&'a self, bytes: &'a [u8], place: Place, layout: Layout) -> Value<'a> {
+        let front = &bytes[layout.front_len()..layout.len().min(bytes.len())];
+        let (mut rest, mut body) = (&b""[..], None);
+        if layout.len() > bytes.len() {
+            rest = self.rest(place, layout.len() - bytes.len());
         }
+        if !layout.is_plain() {
+            body = layout.body(bytes).map(|number| self.bodies.get(number));
+        }
+        Value { body, front, rest }
+    }
+
+    /// So much of an item as stands in the next segment.
+    #[cold]
+    fn rest(&self, place: Place, len: usize) -> &[u8] {
+        &self.segment(self.next_of(place.segment)).bytes[..len]
     }
 
     /// The number of the segment in which the last record of one goes on.
@@ -47,21 +44,24 @@ impl Shard {
     /// The item of a place, if the index points to it; else what is there is dead.
     pub(super) fn item_at(&self, place: Place, layout: Layout, hash: u64) -> Option<Found> {
         let location = self.location(place);
-        let is_it = |found| (found == location).then_some(());
-        let (slot, mark, ()) = self.index.look_up(hash, is_it)?;
-        Some(Found { hash, slot, mark, place, layout })
+        let candidate = self.index.find(hash, |found| found == location)?;
+        Some(Found { hash, slot: candidate.slot, mark: candidate.mark(), place, layout })
     }
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as below")]
     pub(super) fn find(&self, key: Key<'_>) -> Option<Found> {
-        let (slot, mark, (place, layout)) = self.index.look_up(key.hash, |location| {
-            let place = self.place(location);
+        let hash = key.hash;
+        for candidate in self.index.candidates(hash, key.slot) {
+            let place = self.place(candidate.location());
             let bytes = self.bytes(place);
             let layout = self.format.parse(bytes);
-            (layout.key(bytes) == key.bytes).then_some((place, layout))
-        })?;
-        Some(Found { hash: key.hash, slot, mark, place, layout })
+            if layout.key(bytes) == key.bytes {
+                let Candidate { slot, .. } = candidate;
+                return Some(Found { hash, slot, mark: candidate.mark(), place, layout });
+            }
+        }
+        None
     }
 
     /// The item of a key if it lives; a dead one is removed.
@@ -70,7 +70,7 @@ impl Shard {
         clippy::inline_always,
         reason = "a tenth of what a get costs is handing over what was found"
     )]
-    pub(super) fn find_living(
+    pub(in crate::store) fn find_living(
         &mut self,
         key: Key<'_>,
         at: Moment,
@@ -130,19 +130,6 @@ impl Shard {
         item::set_accessed(bytes, at.now.ms);
     }
 
-    /// A living item, which is read.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "handing over what was found, again")]
-    pub(in crate::store) fn get(
-        &mut self,
-        key: Key<'_>,
-        at: Moment,
-        pool: &Pool,
-    ) -> Result<ItemView<'_>, Miss> {
-        let found = self.find_living(key, at, pool)?;
-        Ok(self.read(found, at))
-    }
-
     /// The same, and gives it a new deadline.
     pub(in crate::store) fn get_and_touch(
         &mut self,
@@ -161,14 +148,15 @@ impl Shard {
         })
     }
 
+    /// What a client reads of it.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
-    fn read(&mut self, found: Found, at: Moment) -> ItemView<'_> {
+    pub(in crate::store) fn read(&mut self, found: Found, at: Moment) -> ItemView<'_> {
         self.count_use(found);
-        item::set_fetched(self.bytes_mut(found.place), at.now.ms);
-        let bytes = self.bytes(found.place);
-        let value = self.value(found.place, found.layout);
-        let cas_unique = self.format.cas_unique(bytes);
-        ItemView { value, flags: found.layout.flags(bytes), cas_unique }
+        let Found { place, layout, .. } = found;
+        item::set_fetched(self.bytes_mut(place), at.now.ms);
+        let bytes = self.bytes(place);
+        let (flags, cas_unique) = (layout.flags(bytes), self.format.cas_unique(bytes));
+        ItemView { value: self.value_of(bytes, place, layout), flags, cas_unique }
     }
 }

@@ -158,9 +158,9 @@ fn use_at_random(store: &Store, round: u64, mut next: impl FnMut() -> u64) {
         }
         _ => {
             let burst: Vec<[u8; 8]> = (0..8).map(|step| (number + step).to_le_bytes()).collect();
-            let keys: Vec<Key<'_>> = burst.iter().map(|key| store.key(key)).collect();
-            store.prefetch(&keys);
-            let _ = store.get(store.key(&key), now, check);
+            let mut keys: Vec<Key<'_>> = burst.iter().map(|key| store.key(key)).collect();
+            store.prefetch(&mut keys.iter_mut().collect::<Vec<_>>());
+            let _ = store.get(keys[0], now, check);
         }
     }
 }

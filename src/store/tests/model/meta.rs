@@ -16,7 +16,7 @@ impl Pair {
         let (key, is_base64) = (key_of(number), wins);
         let empty = |deadline| Empty { deadline, cas_unique: None, is_base64 };
         let inquiry = Inquiry { touch, vivify: vivify.map(empty), is_secret: wins };
-        let key = self.store.key(&key);
+        let key = self.key(&key);
         let seen = self.store.inspect_and_change(key, &inquiry, self.now, |item| {
             ((item.item.value.to_vec(), item.deadline, item.marked, item.is_new), wins)
         });
@@ -67,7 +67,7 @@ impl Pair {
         let present = self.look(number)?;
         let key = key_of(number);
         let spoiling = Spoiling { cas: Cas::default(), is_stale, emptied, deadline };
-        let outcome = self.store.spoil(self.store.key(&key), &spoiling, self.now);
+        let outcome = self.store.spoil(self.key(&key), &spoiling, self.now);
         if !present {
             prop_assert_eq!(outcome, Stored::NotFound);
             return self.settle(0..=0, 0);

@@ -1,6 +1,8 @@
 //! A store beside its model: every operation on both.
 
 use super::*;
+use crate::store::index::SlotAt;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
@@ -54,6 +56,8 @@ pub(super) struct Pair {
     pub(super) loans: Vec<(Loan, Vec<u8>)>,
     /// What clients have begun to send.
     pub(super) uploads: Vec<Upload>,
+    /// Where items were that were looked for a while ago.
+    slots: [Cell<SlotAt>; 8],
 }
 
 impl Pair {
@@ -74,7 +78,16 @@ impl Pair {
             version: 0,
             loans: Vec::new(),
             uploads: Vec::new(),
+            slots: [const { Cell::new(SlotAt::UNKNOWN) }; 8],
         }
+    }
+
+    /// A key that was looked up in advance, so long ago that anything may be there by now.
+    pub(super) fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        let mut key = self.store.key(bytes);
+        self.store.prefetch(&mut [&mut key]);
+        key.slot = self.slots[usize::from(bytes[0]) % self.slots.len()].replace(key.slot);
+        key
     }
 
     /// Digits where a length is short, so that counting has something to count.
@@ -104,7 +117,7 @@ impl Pair {
     /// there.
     pub(super) fn look(&mut self, number: u16) -> Result<bool, TestCaseError> {
         let key = key_of(number);
-        let read = self.store.get(self.store.key(&key), self.now, |item| {
+        let read = self.store.get(self.key(&key), self.now, |item| {
             prop_assert_eq!(item.value.len(), item.value.to_vec().len());
             Ok((item.value.to_vec(), item.flags, item.cas_unique))
         });
@@ -132,7 +145,7 @@ impl Pair {
     /// Of a key that is there: what a get does not show.
     fn look_behind(&self, number: u16) -> Result<(), TestCaseError> {
         let key = key_of(number);
-        let seen = self.store.inspect(self.store.key(&key), true, self.now, |item| {
+        let seen = self.store.inspect(self.key(&key), true, self.now, |item| {
             ((item.deadline, item.marked, item.is_fetched), false)
         });
         let known = &self.model[&number];
@@ -206,7 +219,7 @@ impl Pair {
                 let present = self.look(number)?;
                 let key = key_of(number);
                 let expected = if present { Deleted::Deleted } else { Deleted::NotFound };
-                let outcome = self.store.delete(self.store.key(&key), None, self.now);
+                let outcome = self.store.delete(self.key(&key), None, self.now);
                 prop_assert_eq!(outcome, expected);
                 self.model.remove(&number);
                 self.removed += u64::from(present);
@@ -289,7 +302,7 @@ impl Pair {
         let key = key_of(number);
         let hit = self
             .store
-            .get_and_touch(self.store.key(&key), deadline, self.now, |item| item.value.to_vec());
+            .get_and_touch(self.key(&key), deadline, self.now, |item| item.value.to_vec());
         let len = self.model.get(&number).map_or(0, |known| known.value.len());
         match (hit, present) {
             (Ok(value), true) => {
@@ -310,7 +323,7 @@ impl Pair {
     fn count(&mut self, number: u16, delta: Delta) -> Result<(), TestCaseError> {
         let present = self.look(number)?;
         let key = key_of(number);
-        let outcome = arithmetic(&self.store, self.store.key(&key), delta, self.now);
+        let outcome = arithmetic(&self.store, self.key(&key), delta, self.now);
         let old = self.model.get(&number).and_then(|known| number_of(&known.value));
         let (Some(old), true) = (old, present) else {
             let is_miss = matches!(outcome, Arithmetic::Miss(_));
@@ -347,7 +360,7 @@ impl Pair {
     ) -> Result<(), TestCaseError> {
         let present = self.look(number)?;
         let key = key_of(number);
-        let key = self.store.key(&key);
+        let key = self.key(&key);
         let is_base64 = self.version.is_multiple_of(3);
         let outcome = self.store(&Write {
             mode,

@@ -45,7 +45,7 @@ impl Pair {
     pub(super) fn borrow(&mut self, number: u16) -> Result<(), TestCaseError> {
         self.look(number)?;
         let key = key_of(number);
-        let read = self.store.get(self.store.key(&key), self.now, |item| {
+        let read = self.store.get(self.key(&key), self.now, |item| {
             let (value, loan) = (item.value.to_vec(), item.value.lend(1)?);
             let mut copied = Vec::new();
             item.value.copy_rest_to(&mut copied);
