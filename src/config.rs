@@ -171,7 +171,7 @@ pub struct Config {
     /// kernel has a limit of its own. Default 1024.
     pub backlog: u32,
     /// `-R`: requests of one connection before the other connections of its thread get their
-    /// turn, 1 to 2,147,483,647. Default 20.
+    /// turn, 1 to 2,147,483,647. Default 64.
     pub requests_per_event: u32,
     /// `-D`: the byte between a key's prefix and the rest of it. Default `:`.
     pub prefix_delimiter: u8,
@@ -448,7 +448,7 @@ mod tests {
             cas_enabled: true,
             shutdown_command: false,
             backlog: 1024,
-            requests_per_event: 20,
+            requests_per_event: 64,
             prefix_delimiter: b':',
             detail_enabled: false,
             protocol: Protocol::Auto,

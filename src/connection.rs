@@ -12,6 +12,7 @@
 //! INVARIANT: what it costs is within the budget of all connections. It waits before it grows; where what it has got
 //! already finds no room, it ends.
 
+mod aside;
 pub mod burst;
 mod incoming;
 mod linger;
@@ -28,7 +29,8 @@ use crate::instance::Instance;
 use crate::replies::{Replies, Unsent};
 use crate::stats::Counters;
 use crate::watch::{self, Closed};
-use burst::{Next, Session};
+use aside::{put_aside, take_back};
+use burst::{Next, Session, in_u32};
 use larder_protocol::Streams;
 use send::poll_send;
 use std::cell::RefCell;
@@ -71,7 +73,7 @@ thread_local! {
 pub struct Connection {
     instance: Arc<Instance>,
     /// The number of the thread that serves it.
-    worker: usize,
+    worker: u32,
     // Before the stream: its number is taken by another as soon as that is closed.
     guest: Guest,
     /// Of a Unix socket too: whatever is done with it here is the same there.
@@ -80,9 +82,9 @@ pub struct Connection {
     /// What was read and is not done with.
     input: Vec<u8>,
     /// How long the input must be for another look at it.
-    len_min: usize,
+    len_min: u32,
     /// Replies that are sent with the next ones.
-    held: Box<[u8]>,
+    held: Vec<u8>,
     /// Replies that the client has not taken.
     unsent: Option<Box<Unsent>>,
 }
@@ -113,13 +115,13 @@ impl Connection {
     pub fn new(instance: Arc<Instance>, worker: usize, stream: TcpStream, guest: Guest) -> Self {
         Self {
             instance,
-            worker,
+            worker: in_u32(worker),
             session: Session::new(guest.peer().protocol),
             guest,
             stream,
             input: Vec::new(),
             len_min: 1,
-            held: Box::default(),
+            held: Vec::new(),
             unsent: None,
         }
     }
@@ -154,8 +156,12 @@ impl Connection {
         BUFFERS.with_borrow_mut(|buffers| buffers.out.clear());
     }
 
+    fn len_min(&self) -> usize {
+        self.len_min as usize
+    }
+
     fn counters(&self) -> &Counters {
-        &self.instance.counters[self.worker]
+        &self.instance.counters[self.worker as usize]
     }
 
     /// Serves it until one side closes. An error ends this connection and nothing else.
@@ -190,7 +196,7 @@ impl Connection {
             let seconds = self.instance.config.idle_timeout_s;
             // As in memcached, clients on the same machine may be idle for ever.
             let is_patient = seconds == 0 || self.peer().addr.is_none();
-            if is_patient || self.input.len() >= self.len_min {
+            if is_patient || self.input.len() >= self.len_min() {
                 turn = self.turn().await?;
                 continue;
             }
@@ -206,7 +212,7 @@ impl Connection {
 
     /// Reads what there is to read and answers it, as far as the client takes the answers.
     async fn turn(&mut self) -> io::Result<Turn> {
-        if self.input.len() < self.len_min {
+        if self.input.len() < self.len_min() {
             if self.is_read_shared() {
                 return poll_fn(|cx| self.poll_shared(cx)).await;
             }
@@ -219,7 +225,7 @@ impl Connection {
                 return Ok(self.end());
             }
             self.counters().bytes_read.add(len as u64);
-            if self.input.len() < self.len_min {
+            if self.input.len() < self.len_min() {
                 return Ok(Turn::On);
             }
         }
@@ -250,17 +256,21 @@ impl Connection {
             // All that was sent before the server was asked to end is read now, and the last to be answered.
             let is_last = is_draining && is_all;
             let come = &input[..self.input.len() + len];
-            let (consumed, turn) =
-                if come.len() < self.len_min { (0, Turn::On) } else { self.answer(cx, come, out)? };
+            let (consumed, turn) = if come.len() < self.len_min() {
+                (0, Turn::On)
+            } else {
+                self.answer(cx, come, out)?
+            };
             let is_kept = if is_peeked {
-                let Some(taken_len) = self.keep_peeked(&come[consumed..], consumed, len) else {
+                let Some(taken_len) = self.keep_peeked(&come[consumed..], turn, consumed, len)
+                else {
                     return Poll::Ready(Ok(self.refuse_input()));
                 };
                 take_peeked(&self.stream, &mut input[..taken_len])?;
                 self.counters().bytes_read.add(taken_len as u64);
                 taken_len == len
             } else {
-                self.keep(&come[consumed..])
+                self.keep(&come[consumed..], turn)
             };
             if !is_kept && !is_peeked {
                 return Poll::Ready(Ok(self.refuse_input()));
@@ -308,7 +318,9 @@ impl Connection {
             self.input = input;
             return Ok(turn);
         }
-        Ok(if self.keep(&input[consumed..]) { turn } else { self.refuse_input() })
+        let is_kept = self.keep(&input[consumed..], turn);
+        take_back(input);
+        Ok(if is_kept { turn } else { self.refuse_input() })
     }
 
     /// Answers requests until there is no whole one left, or the client does not take the answers; how much of the
@@ -323,21 +335,23 @@ impl Connection {
         let now = self.instance.clock.now();
         // What a connection that failed could not send is for nobody else.
         out.clear();
-        out.text.extend_from_slice(&std::mem::take(&mut self.held));
+        let held = std::mem::take(&mut self.held);
+        out.text.extend_from_slice(&held);
+        take_back(held);
         let (mut consumed, mut partial_len, mut sent_len) = (0, 0, 0);
         let turn = loop {
             let instance = &*self.instance;
-            let counters = &instance.counters[self.worker];
+            let counters = &instance.counters[self.worker as usize];
             let watched = instance.watchers.streams();
             let context = Context { instance, counters, now, watched, cfd: self.guest.fd };
             let progress = self.session.run(&context, &input[consumed..], out);
             consumed += progress.consumed;
             partial_len += progress.partial_len;
             let next = progress.next;
-            self.len_min = if let Next::Read { len_min } = next { len_min } else { 0 };
+            self.len_min = if let Next::Read { len_min } = next { in_u32(len_min) } else { 0 };
             if next == Next::Yield && out.len() <= HELD_LEN_MAX && out.is_text() {
                 // The rest of the burst goes on soon: its replies are worth one write.
-                self.held = out.text.as_slice().into();
+                self.held = put_aside(&out.text);
                 out.clear();
                 break Turn::Yield;
             }

@@ -115,7 +115,7 @@ pub(super) struct Options {
 
     /// Requests of one connection before others get their turn
     #[arg(short = 'R', long = "max-reqs-per-event", value_name = "COUNT", help_heading = NETWORK)]
-    #[arg(default_value = "20", value_parser = value::number::<u32>("requests", COUNT))]
+    #[arg(default_value = "64", value_parser = value::number::<u32>("requests", COUNT))]
     pub(super) requests_per_event: u32,
 
     /// Protocol of the connections: auto, ascii or binary

@@ -1,6 +1,7 @@
 //! What a connection costs, within the budget of all of them: it waits before it grows, and ends where there is no room
 //! for what it has.
 
+use super::aside::put_aside;
 use super::{Connection, FIRST_LEN_MIN, READ_LEN, Turn, linger};
 use larder_protocol::Reject;
 use std::io;
@@ -21,12 +22,12 @@ impl Connection {
         Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for replies that are not taken"))
     }
 
-    /// Keeps what is left in memory no longer than it must be: many may wait with a part of a request. False, and
-    /// nothing changed, where there is no memory for it.
-    pub(super) fn keep(&mut self, rest: &[u8]) -> bool {
+    /// Keeps what is left after a turn. False, and nothing changed, where there is no memory for it.
+    pub(super) fn keep(&mut self, rest: &[u8], turn: Turn) -> bool {
         let is_held = self.guest.hold_input(rest.len() + self.session.held_len());
         if is_held {
-            self.input = rest.to_vec();
+            // In memory no longer than it must be: many may wait with a part of a request.
+            self.input = if turn == Turn::Yield { put_aside(rest) } else { rest.to_vec() };
         }
         is_held
     }
@@ -36,10 +37,11 @@ impl Connection {
     pub(super) fn keep_peeked(
         &mut self,
         rest: &[u8],
+        turn: Turn,
         consumed: usize,
         len: usize,
     ) -> Option<usize> {
-        if self.keep(rest) {
+        if self.keep(rest, turn) {
             return Some(len);
         }
         let of_input = consumed.min(self.input.len());
@@ -63,13 +65,13 @@ impl Connection {
 
     /// Whether the next read goes into the thread's buffer.
     pub(super) fn is_read_shared(&self) -> bool {
-        self.len_min <= READ_LEN || self.input.len() < FIRST_LEN_MIN
+        self.len_min() <= READ_LEN || self.input.len() < FIRST_LEN_MIN
     }
 
     /// Whether there is memory for the next read, or none is needed. Grows by what has come, not by what was announced.
     pub(super) fn has_room(&mut self) -> bool {
         let (len, capacity) = (self.input.len(), self.input.capacity());
-        if len >= self.len_min {
+        if len >= self.len_min() {
             return true;
         }
         if let Some(incoming) = self.session.receiving() {
@@ -86,7 +88,7 @@ impl Connection {
         if len < capacity {
             return true;
         }
-        let wanted = self.len_min.min(ROOM_LEN.max(len * GROWTH));
+        let wanted = self.len_min().min(ROOM_LEN.max(len * GROWTH));
         if !self.guest.plan_input(wanted) {
             return false;
         }

@@ -28,7 +28,7 @@ impl Connection {
         self.guest.hold_input(0);
         self.guest.set_state(State::Watch);
         let mut phase = instance.phase.subscribe();
-        let counters = &instance.counters[self.worker];
+        let counters = &instance.counters[self.worker as usize];
         let (mut reader, mut writer) = self.stream.split();
         let gone = async {
             let mut scrap = [0; SCRAP_LEN];

@@ -187,7 +187,7 @@ fn each_command_moves_its_counters_and_no_others() {
         "DELETED\r\n",
         &[("delete_hits", 1), ("curr_items", -1), ("bytes", -size(1))],
     );
-    moves(c, &"version\r\n".repeat(25), &"VERSION 1.6.45\r\n".repeat(25), &[("conn_yields", 1)]);
+    moves(c, &"version\r\n".repeat(65), &"VERSION 1.6.45\r\n".repeat(65), &[("conn_yields", 1)]);
 }
 
 #[test]

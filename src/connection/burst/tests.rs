@@ -107,11 +107,11 @@ fn a_get_without_end_is_answered_as_it_comes() {
 }
 
 #[test]
-fn every_21st_request_of_a_burst_lets_others_go_first() {
+fn every_65th_request_of_a_burst_lets_others_go_first() {
     let instance = instance();
-    text(&instance, &"version\r\n".repeat(20));
+    text(&instance, &"version\r\n".repeat(64));
     assert_eq!(instance.totals().conn_yields, 0);
-    text(&instance, &"version\r\n".repeat(61));
+    text(&instance, &"version\r\n".repeat(64 * 3 + 1));
     assert_eq!(instance.totals().conn_yields, 3);
 }
 
