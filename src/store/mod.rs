@@ -298,7 +298,9 @@ impl Store {
     /// Carries out a storage command.
     pub fn store(&self, write: &Write<'_>, now: Now) -> Stored {
         let key = write.key;
-        if let Some(hints) = self.hints.get(self.home(key)) {
+        if key.slot == SlotAt::UNKNOWN
+            && let Some(hints) = self.hints.get(self.home(key))
+        {
             hints.prefetch_for_write(key.hash);
         }
         let len = self.whole_len(write.mode, write.value.len());

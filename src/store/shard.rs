@@ -259,6 +259,11 @@ impl Shard {
     }
 
     /// What is under a key, if that is as a storage command wants it.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "handing over what was found takes as long as finding it"
+    )]
     fn condition(
         &mut self,
         write: &Write<'_>,

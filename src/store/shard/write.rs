@@ -54,7 +54,26 @@ fn joined_tags(old: Layout, write: &Write<'_>) -> Tags {
 
 impl Shard {
     /// Puts an item under a key. The `body` of its value is taken, unless there is no room.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "most are written over what they replace")]
     pub(super) fn put(
+        &mut self,
+        put: Put<'_>,
+        body: &mut Option<Body>,
+        at: Moment,
+        purse: &mut Purse<'_>,
+    ) -> Result<(), NoRoom> {
+        if let (Some(found), None) = (put.found, &body)
+            && self.put_over(found, &put.item(None, at))
+        {
+            return Ok(());
+        }
+        self.put_elsewhere(put, body, at, purse)
+    }
+
+    /// The same where the present item gives no place for it.
+    #[inline(never)]
+    fn put_elsewhere(
         &mut self,
         put: Put<'_>,
         body: &mut Option<Body>,
@@ -65,11 +84,8 @@ impl Shard {
         let size = self.item_size.of(put.key.bytes.len(), put.flags, len);
         let replaces = if put.found.is_some() { Replaces::Item } else { Replaces::Nothing };
         let Some(whole) = body.take() else {
-            let new = put.item(None, at);
-            if !self.put_over(put.found, &new) {
-                self.append(put.key, replaces, &new, at, purse)?;
-                self.stats.bytes += size;
-            }
+            self.append(put.key, replaces, &put.item(None, at), at, purse)?;
+            self.stats.bytes += size;
             return Ok(());
         };
         let number = self.bodies.insert(whole);
@@ -90,14 +106,13 @@ impl Shard {
     }
 
     /// Writes an item over one of the same layout; whether there was such a one.
-    fn put_over(&mut self, found: Option<Found>, new: &NewItem<'_>) -> bool {
-        let Some(found @ Found { place, layout, .. }) = found else {
-            return false;
-        };
-        let fits = self.format.fits_over(layout, new);
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn put_over(&mut self, found: Found, new: &NewItem<'_>) -> bool {
+        let fits = self.format.fits_over(found.layout, new);
         if fits {
             self.count_use(found);
-            self.write(place, layout, new);
+            self.write(found.place, found.layout, new);
         }
         fits
     }
@@ -364,11 +379,18 @@ impl Shard {
     }
 
     /// Writes all of an item.
+    #[inline]
     fn write(&mut self, place: Place, layout: Layout, new: &NewItem<'_>) {
         let format = self.format;
-        format.write_head(self.bytes_mut(place), layout, new);
-        self.write_at(place, layout.front_len(), new.value);
-        self.note_deadline(place, new.deadline);
+        let segment = self.segment_mut(place.segment);
+        let earliest_s = seconds(new.deadline.ms());
+        segment.earliest_s = segment.earliest_s.min(earliest_s);
+        let bytes = &mut segment.bytes[place.at..];
+        format.write_head(bytes, layout, new);
+        match bytes.get_mut(layout.front_len()..layout.len()) {
+            Some(value) => value.copy_from_slice(new.value),
+            None => self.write_at(place, layout.front_len(), new.value),
+        }
     }
 
     /// Writes so far behind the beginning of a record, going on in the next segment where one ends.
