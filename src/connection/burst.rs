@@ -21,8 +21,9 @@ use text::log_request;
 
 /// Replies are sent when there are this many bytes of them.
 pub const REPLY_LEN_MAX: usize = 64 * 1024;
-/// So many things at most are parsed before the first of them is carried out.
-const TASK_COUNT_MAX: u8 = 64;
+/// So many things at most are parsed before the first of them is carried out. What is looked at for so many still fits
+/// into a first cache of 32 KiB: with 64, a get of 100 keys out of a million takes 4 % longer.
+const TASK_COUNT_MAX: u8 = 32;
 /// So many at least.
 const TASK_COUNT_MIN: u8 = 2;
 /// With fewer keys, asking the memory in advance takes longer than waiting for it.

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 /// One piece of a log: records one behind another, written once from the front.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(32))]
 pub(super) struct Segment {
     // First what each get reads.
     /// All of a segment is allocated, used or not.

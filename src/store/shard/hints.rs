@@ -1,7 +1,7 @@
 //! What of a shard may be looked at without its lock.
 #![expect(clippy::cast_possible_truncation, reason = "locations are taken apart")]
 
-use super::super::index::Guess;
+use super::super::index::{Guess, Peek};
 use super::super::lines::{LINE_LEN, Lines};
 use super::super::prefetch::prefetch;
 use super::super::segment::Segment;
@@ -36,12 +36,32 @@ impl Hints {
         let address = self.addresses.try_get(number / 8)?[number % 8].load(Relaxed) as usize;
         (address != 0).then_some(address + at as usize)
     }
+
+    /// Looks for a key in one bucket of its chain; the bucket that goes on, where it is not there.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "this is what most of the time goes to")]
+    fn look<'a>(
+        &'a self,
+        key: &mut Key<'_>,
+        peek: Peek<'a>,
+        items: &mut Items,
+    ) -> Option<Peek<'a>> {
+        match self.index.guess(peek, key.hash) {
+            Guess::Item(slot, location) => {
+                key.slot = slot;
+                items.extend(self.address(location));
+                None
+            }
+            Guess::Bucket(next) => next,
+        }
+    }
 }
 
+/// Where the items of a burst begin in memory.
+type Items = ArrayVec<usize, PREFETCHED_MAX>;
+
 /// Keys of a burst that are asked for together.
-pub(in crate::store) const PREFETCHED_MAX: usize = 64;
-/// Buckets of a chain that are looked through.
-const CHAIN_MAX: usize = 2;
+pub(in crate::store) const PREFETCHED_MAX: usize = 32;
 /// Lines of an item that are asked for: head, key, and the front of the value. One line less costs a tenth more for values
 /// of 100 bytes, of which every tenth passes into the fourth line, and one more costs as much as it brings.
 const ITEM_LINES: usize = 4;
@@ -60,21 +80,17 @@ pub(in crate::store) fn prefetch_burst<'a>(
             peeks.push((key, hints, peek));
         }
     }
-    let mut items = ArrayVec::<_, PREFETCHED_MAX>::new();
-    for _ in 0..CHAIN_MAX {
-        peeks.retain(|(key, hints, peek)| match hints.index.guess(*peek, key.hash) {
-            Guess::Item(slot, location) => {
-                key.slot = slot;
-                items.extend(hints.address(location));
-                false
-            }
-            Guess::Bucket(Some(next)) => {
-                next.prefetch();
-                *peek = next;
-                true
-            }
-            Guess::Bucket(None) => false,
-        });
+    let mut items = Items::new();
+    let mut chained = ArrayVec::<_, PREFETCHED_MAX>::new();
+    for (key, hints, peek) in &mut peeks {
+        if let Some(next) = hints.look(key, *peek, &mut items) {
+            next.prefetch();
+            chained.push((key, hints, next));
+        }
+    }
+    // Longer chains are rare.
+    for (key, hints, peek) in chained {
+        hints.look(key, peek, &mut items);
     }
     // The heads first: looking up a page takes longest, and goes on for many pages at once.
     for item in &items {

@@ -152,9 +152,9 @@ impl Shard {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
     pub(in crate::store) fn read(&mut self, found: Found, at: Moment) -> ItemView<'_> {
-        self.count_use(found);
         let Found { place, layout, .. } = found;
         item::set_fetched(self.bytes_mut(place), at.now.ms);
+        self.count_use(found);
         let bytes = self.bytes(place);
         let (flags, cas_unique) = (layout.flags(bytes), self.format.cas_unique(bytes));
         ItemView { value: self.value_of(bytes, place, layout), flags, cas_unique }
