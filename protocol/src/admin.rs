@@ -4,7 +4,7 @@
 
 use crate::Reject;
 use crate::dump::ItemsForm;
-use crate::token::{Words, strict_i32, strict_u32, strict_u64};
+use crate::token::{Words, strict_i32, strict_u32};
 use crate::watch::Streams;
 
 /// Classes of items are numbered below this.
@@ -13,8 +13,8 @@ const CLASS_COUNT: u32 = 64;
 const CRAWLER_SLEEP_MAX_US: u32 = 1_000_000;
 
 /// What `cache_memlimit` takes, in MB.
-const MEMLIMIT_MIN_MB: u64 = 8;
-const MEMLIMIT_MAX_MB: u64 = 1_000_000_000;
+const MEMLIMIT_MIN_MB: u32 = 8;
+const MEMLIMIT_MAX_MB: u32 = 1_000_000_000;
 /// What `slabs automove window` takes.
 const AUTOMOVE_WINDOW_MIN: u32 = 3;
 const AUTOMOVE_WINDOW_MAX: u32 = 1800;
@@ -202,10 +202,10 @@ pub(crate) fn lru_crawler(words: &Words<'_>) -> Result<Admin, Reject> {
 
 /// `cache_memlimit MB`.
 pub(crate) fn cache_memlimit(words: &Words<'_>) -> Result<Admin, Reject> {
-    match strict_u64(words.at(1)) {
+    match strict_u32(words.at(1)) {
         None => Err(Reject::UnknownCommand),
         Some(..MEMLIMIT_MIN_MB) => Err(Reject::Admin(AdminReject::MemlimitTooSmall)),
-        Some(mb @ MEMLIMIT_MIN_MB..=MEMLIMIT_MAX_MB) => Ok(Admin::CacheMemlimit(mb)),
+        Some(mb @ MEMLIMIT_MIN_MB..=MEMLIMIT_MAX_MB) => Ok(Admin::CacheMemlimit(mb.into())),
         Some(_) => Err(Reject::Admin(AdminReject::MemlimitNotMegabytes)),
     }
 }
@@ -214,22 +214,26 @@ pub(crate) fn cache_memlimit(words: &Words<'_>) -> Result<Admin, Reject> {
 pub(crate) fn slabs(words: &Words<'_>) -> Result<Admin, Reject> {
     let count = words.count() - usize::from(words.noreply());
     match (words.at(1), count) {
-        (b"reassign", 4) => Ok(Admin::SlabsReassign),
-        (b"automove", 3) => match strict_u32(words.at(2)) {
-            Some(0..=2) => Ok(Admin::WithoutEffect),
-            Some(_) => Err(Reject::UnknownCommand),
-            None if matches!(words.at(2), b"ratio" | b"freeratio" | b"window") => {
-                Err(Reject::UnknownCommand)
-            }
-            None => Err(Reject::BadLine),
+        (b"reassign", 4) => match (strict_i32(words.at(2)), strict_i32(words.at(3))) {
+            (Some(_), Some(_)) => Ok(Admin::SlabsReassign),
+            (None, _) | (_, None) => Err(Reject::BadLine),
         },
-        (b"automove", 4) => match (words.at(2), decimal(words.at(3))) {
-            (b"ratio" | b"freeratio", Some(_)) => Ok(Admin::WithoutEffect),
-            (b"window", Some(_)) => match strict_u32(words.at(3)) {
-                Some(AUTOMOVE_WINDOW_MIN..=AUTOMOVE_WINDOW_MAX) => Ok(Admin::WithoutEffect),
-                Some(_) | None => Err(Reject::Admin(AdminReject::AutomoveWindow)),
+        // More words are ignored.
+        (b"automove", 3..) => match words.at(2) {
+            b"ratio" | b"freeratio" => match decimal(words.at(3)) {
+                Some(_) => Ok(Admin::WithoutEffect),
+                None => Err(Reject::UnknownCommand),
             },
-            _ => Err(Reject::UnknownCommand),
+            b"window" => match strict_u32(words.at(3)) {
+                Some(AUTOMOVE_WINDOW_MIN..=AUTOMOVE_WINDOW_MAX) => Ok(Admin::WithoutEffect),
+                Some(_) => Err(Reject::Admin(AdminReject::AutomoveWindow)),
+                None => Err(Reject::BadLine),
+            },
+            level => match strict_u32(level) {
+                Some(0..=2) => Ok(Admin::WithoutEffect),
+                Some(_) => Err(Reject::UnknownCommand),
+                None => Err(Reject::BadLine),
+            },
         },
         _ => Err(Reject::UnknownCommand),
     }
@@ -238,7 +242,7 @@ pub(crate) fn slabs(words: &Words<'_>) -> Result<Admin, Reject> {
 /// `lru tune|mode|temp_ttl`.
 pub(crate) fn lru(words: &Words<'_>) -> Result<Admin, Reject> {
     let is_valid = match (words.at(1), words.at(2)) {
-        (b"tune", _) => return lru_tune(words),
+        (b"tune", _) if words.count() >= 6 => return lru_tune(words),
         (b"mode", mode) => matches!(mode, b"flat" | b"segmented"),
         (b"temp_ttl", seconds) => strict_i32(seconds).is_some(),
         _ => false,
@@ -330,7 +334,9 @@ mod tests {
         assert_eq!(asked("cache_memlimit 1000000000"), Ok(Admin::CacheMemlimit(1_000_000_000)));
         let over = asked("cache_memlimit 1000000001");
         assert_eq!(over, refused(AdminReject::MemlimitNotMegabytes));
-        for line in ["cache_memlimit", "cache_memlimit x", "cache_memlimit -1"] {
+        for line in
+            ["cache_memlimit", "cache_memlimit x", "cache_memlimit -1", "cache_memlimit 4294967296"]
+        {
             assert_eq!(asked(line), Err(Reject::UnknownCommand), "{line}");
         }
     }

@@ -8,7 +8,7 @@
 
 use crate::reject::Reject;
 use crate::request::ArithmeticVerb;
-use crate::token::{lenient_flags, plain_number, space_at, strict_i32, strict_u64};
+use crate::token::{plain_number, space_at, strict_i32, strict_u32, strict_u64};
 use crate::{KEY_LEN_MAX, base64};
 
 /// Most words on a line, the command and the key among them.
@@ -133,7 +133,7 @@ impl MetaTerms {
             b'R' => self.recache = Some(exptime()?),
             b'C' => self.compare = Some(cas_unique()?),
             b'E' => self.cas_unique = Some(cas_unique()?),
-            b'F' => self.client_flags = lenient_flags(token).ok_or(Reject::BadLine)?,
+            b'F' => self.client_flags = strict_u32(token).ok_or(Reject::BadLine)?,
             b'J' => self.initial = strict_u64(token).ok_or(Reject::InvalidInitial)?,
             b'D' => self.delta = strict_u64(token).ok_or(Reject::InvalidMetaDelta)?,
             // A space is no mode.
@@ -259,23 +259,23 @@ struct Read {
 }
 
 impl<'a> MetaFlags<'a> {
-    /// Checks the flags behind a key.
+    /// Checks the flags behind a key, and how long that is.
     pub(crate) fn new(kind: Kind, key: &[u8], text: &'a [u8]) -> Result<Self, Reject> {
         // The verb, the key, and the length of a data block.
         let words_before = if kind == Kind::Set { 3 } else { 2 };
         let flags = Self { text, seen: 0 };
         let is_too_long = || words_before + flags.iter().count() > WORDS_MAX;
         let read = match flags.read(key) {
-            _ if text.len() >= WORDS_MAX && is_too_long() => return Err(Reject::TooManyFlags),
-            Ok(read) => read,
-            Err(reject) => {
-                return Err(match kind {
-                    Kind::Get | Kind::Set => reject,
-                    // They have one answer to all mistakes.
-                    Kind::Delete | Kind::Arithmetic => Reject::InvalidOrDuplicateFlag,
-                });
-            }
+            _ if key.len() > KEY_LEN_MAX => Err(Reject::BadLine),
+            _ if text.len() >= WORDS_MAX && is_too_long() => Err(Reject::TooManyFlags),
+            read => read,
         };
+        let read = read.map_err(|reject| match kind {
+            _ if !flags.are_like_flags() => Reject::BadLine,
+            Kind::Get | Kind::Set | Kind::Delete => reject,
+            // It has one answer to all mistakes.
+            Kind::Arithmetic => Reject::InvalidOrDuplicateFlag,
+        })?;
         if kind == Kind::Set && read.terms.try_mode().is_none() {
             return Err(Reject::InvalidSetMode);
         }
@@ -288,11 +288,12 @@ impl<'a> MetaFlags<'a> {
         Ok(Self { text, seen: read.seen })
     }
 
-    /// The same for `me`, which takes whatever there is.
+    /// The same for `me`, which takes whatever looks like flags.
     pub(crate) fn for_debug(key: &[u8], text: &'a [u8]) -> Result<Self, Reject> {
         let flags = Self { text, seen: 0 };
         let is_base64 = flags.iter().any(|flag| flag.text == b"b");
-        if is_base64 && base64::decoded_len(key).is_none() {
+        let has_no_key = is_base64 && base64::decoded_len(key).is_none();
+        if has_no_key || key.len() > KEY_LEN_MAX || !flags.are_like_flags() {
             return Err(Reject::BadLine);
         }
         Ok(Self { seen: if is_base64 { bit(b'b') } else { 0 }, ..flags })
@@ -312,17 +313,18 @@ impl<'a> MetaFlags<'a> {
         (text.len() <= PLAIN_LEN_MAX).then_some((Self { text, seen }, client_flags, rest))
     }
 
+    /// Whether each begins with what a flag may begin with. memcached looks at that before it looks at anything else.
+    fn are_like_flags(self) -> bool {
+        self.iter().all(|flag| matches!(flag.letter, b'0'..=b'9' | b'A'..=b'z'))
+    }
+
     /// Reads all flags. Where several are wrong, the last one says what; behind one that is no flag nothing is read.
     fn read(self, key: &[u8]) -> Result<Read, Reject> {
         let mut read = Read::default();
         let mut wrong = None;
         for MetaFlag { letter, text } in self.iter() {
             if !letter.is_ascii_alphabetic() {
-                return Err(match letter {
-                    b'0'..=b'9' => Reject::InvalidFlag,
-                    0x7f.. => Reject::DuplicateFlag,
-                    _ => Reject::BadLine,
-                });
+                return Err(Reject::InvalidFlag);
             }
             if read.seen & bit(letter) != 0 {
                 return Err(Reject::DuplicateFlag);

@@ -343,6 +343,10 @@ fn without_block<'a>(verb: &[u8], words: &Words<'a>, line_len: usize) -> Parsed<
     let noreply = words.noreply();
     let parsed = match verb {
         b"delete" => delete(words),
+        // A word that is missing is missed before the last one is looked at.
+        b"incr" | b"decr" | b"touch" if words.count() < 3 => {
+            return refuse(Reject::BadLine, line_len);
+        }
         b"incr" => arithmetic(ArithmeticVerb::Incr, words),
         b"decr" => arithmetic(ArithmeticVerb::Decr, words),
         b"touch" => touch(words),
@@ -356,25 +360,22 @@ fn without_block<'a>(verb: &[u8], words: &Words<'a>, line_len: usize) -> Parsed<
         }),
         b"version" => Ok(Request::Version),
         b"cache_memlimit" => operators(admin::cache_memlimit(words), noreply),
+        // For these a noreply is one word too many, and hides that it is.
+        b"lru_crawler" | b"shutdown" if noreply => Err(Reject::UnknownCommand),
+        b"lru_crawler" => operators(admin::lru_crawler(words), noreply),
         b"slabs" => operators(admin::slabs(words), noreply),
         b"lru" => operators(admin::lru(words), noreply),
         b"extstore" => operators(admin::extstore(words), noreply),
-        b"refresh_certs" => operators(Ok(Admin::RefreshCerts), noreply),
+        // It says what became of it in any case.
+        b"refresh_certs" => operators(Ok(Admin::RefreshCerts), false),
         b"verbosity" => match strict_u32(words.at(1)) {
             Some(level) => Ok(Request::Verbosity { level, noreply }),
             None => Err(Reject::BadLine),
         },
-        // Its last word is never a `noreply`.
-        b"lru_crawler" => {
-            return match admin::lru_crawler(words) {
-                Ok(admin) => request(Request::Admin { admin, noreply: false }, line_len),
-                Err(reject) => refuse(reject, line_len),
-            };
-        }
         b"stats" => Ok(Request::Stats(stats_topic(words))),
-        b"shutdown" => Ok(Request::Shutdown(match words.at(1) {
-            b"" => Some(ShutdownMode::Now),
-            b"graceful" => Some(ShutdownMode::Graceful),
+        b"shutdown" => Ok(Request::Shutdown(match (words.at(1), words.count()) {
+            (_, 1) => Some(ShutdownMode::Now),
+            (b"graceful", 2) => Some(ShutdownMode::Graceful),
             _ => None,
         })),
         b"quit" => Ok(Request::Quit),
@@ -412,7 +413,7 @@ fn delete<'a>(words: &Words<'a>) -> Result<Request<'a>, Reject> {
 }
 
 fn arithmetic<'a>(verb: ArithmeticVerb, words: &Words<'a>) -> Result<Request<'a>, Reject> {
-    if words.count() < 3 || !is_key(words.at(1)) {
+    if !is_key(words.at(1)) {
         return Err(Reject::BadLine);
     }
     let delta = strict_u64(words.at(2)).ok_or(Reject::InvalidDelta)?;
@@ -420,7 +421,7 @@ fn arithmetic<'a>(verb: ArithmeticVerb, words: &Words<'a>) -> Result<Request<'a>
 }
 
 fn touch<'a>(words: &Words<'a>) -> Result<Request<'a>, Reject> {
-    if words.count() < 3 || !is_key(words.at(1)) {
+    if !is_key(words.at(1)) {
         return Err(Reject::BadLine);
     }
     let exptime = strict_i32(words.at(2)).ok_or(Reject::InvalidExptime)?;

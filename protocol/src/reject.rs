@@ -41,11 +41,11 @@ pub enum Reject {
     TooManyConnections,
     /// A meta command of more than 20 words.
     TooManyFlags,
-    /// A meta flag that stands there twice, or is no ASCII.
+    /// A meta flag that stands there twice.
     DuplicateFlag,
     /// No such meta flag.
     InvalidFlag,
-    /// The answer of `md` and `ma` to every mistake among their flags.
+    /// The answer of `ma` to every mistake among its flags.
     InvalidOrDuplicateFlag,
     /// A number behind a meta flag that is none.
     BadToken,

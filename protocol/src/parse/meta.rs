@@ -1,8 +1,7 @@
 //! The meta commands.
 
 use super::{
-    BLOCK_END, Limits, MetaStoreLine, Parsed, is_key, refuse, refuse_unknown_block, request,
-    value_len,
+    BLOCK_END, Limits, MetaStoreLine, Parsed, refuse, refuse_unknown_block, request, value_len,
 };
 use crate::meta::{Kind, MetaFlags, MetaVerb, next_word};
 use crate::reject::Reject;
@@ -15,7 +14,7 @@ const VERB_LEN: usize = 2;
 #[inline]
 pub(super) fn without_block(verb: MetaVerb, line: &[u8], line_len: usize) -> Parsed<'_> {
     let (key, rest) = next_word(&line[VERB_LEN..]);
-    if !is_key(key) {
+    if key.is_empty() {
         return refuse(Reject::BadLine, line_len);
     }
     let flags = match verb {
@@ -43,9 +42,6 @@ pub(super) fn set<'a>(
         return refuse_unknown_block(line_len);
     };
     let consumed = line_len + value_len + BLOCK_END.len();
-    if !is_key(key) {
-        return refuse(Reject::BadLine, consumed);
-    }
     let flags = match MetaFlags::new(Kind::Set, key, rest) {
         Ok(flags) => flags,
         Err(reject) => return refuse(reject, consumed),

@@ -34,10 +34,10 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// The unique that the item gets, where that must be known.
+    /// The unique that the item gets, where that must be known. Here, and with no other verb, 0 is as good as none.
     fn drawn_unique(&self, cx: &Context<'_>) -> Option<u64> {
         let drawn = || self.flags.has(b'c').then(|| cx.instance.store.next_cas_unique());
-        self.cas_unique(cx).or_else(drawn)
+        self.cas_unique(cx).filter(|unique| *unique != 0).or_else(drawn)
     }
 }
 

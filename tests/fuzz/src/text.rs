@@ -69,6 +69,8 @@ impl<'a> Request<'a> {
                 if is_quiet { Silence::Perhaps } else { Silence::Never }
             }
             _ if !is_noreply => Silence::Never,
+            // It stands where another word is missing.
+            b"incr" | b"decr" | b"touch" if self.words().count() < 3 => Silence::Never,
             b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" | b"delete"
             | b"incr" | b"decr" | b"touch" | b"flush_all" | b"verbosity" => Silence::Always,
             _ => Silence::Perhaps,

@@ -283,7 +283,7 @@ const WANTED: &[Wanted] = &[
         reason: "1.6.18 says ERROR where words are missing (and END to `gat 0`); it is CLIENT_ERROR",
         applies: |line| {
             let is_short = line.is_known() && line.words.len() < line.words_min();
-            is_short.then(|| line.bad_line())
+            is_short.then(|| Peer::Instead(bad_line()))
         },
     },
     Wanted {

@@ -62,20 +62,20 @@ fn plain_or_not_makes_no_difference() {
     }
     assert_eq!(reject("mg k v k v\r\n"), Reject::DuplicateFlag);
     assert_eq!(reject("mg k v @\r\n"), Reject::BadLine);
-    assert_eq!(reject("md k q q\r\n"), Reject::InvalidOrDuplicateFlag);
+    assert_eq!(reject("md k q q\r\n"), Reject::DuplicateFlag);
 }
 
 #[test]
 fn numbers_among_the_flags() {
     assert_eq!(terms("mg k\r\n"), MetaTerms::default());
     assert_eq!(MetaTerms::default().delta, 1);
-    let all = terms("mg k T30 N-1 R2147483647 F+7 C0 E18446744073709551615 J5 D9\r\n");
+    let all = terms("mg k T30 N-1 R2147483647 F7 C0 E18446744073709551615 J5 D9\r\n");
     assert_eq!(all.exptime, Some(30));
     assert_eq!(all.vivify, Some(-1));
     assert_eq!(all.recache, Some(i32::MAX));
     assert_eq!((all.client_flags, all.compare, all.cas_unique), (7, Some(0), Some(u64::MAX)));
     assert_eq!((all.initial, all.delta), (5, 9));
-    assert_eq!(terms("ms k 2 F4294967296\r\nxy\r\n").client_flags, 0, "cut to 32 bits");
+    assert_eq!(terms("ms k 2 F4294967295\r\nxy\r\n").client_flags, u32::MAX);
     // A flag with a token that it has no use for is one all the same.
     assert!(flags("mg k vX kZ qqq\r\n").1.has(b'q'));
 }
@@ -135,11 +135,14 @@ fn keys() {
     assert_eq!(decoded("mg Zm9v\r\n"), b"Zm9v");
     assert_eq!(decoded("ms Zm9v 2 b\r\nxy\r\n"), b"foo");
     assert_eq!(decoded("me Zm9v b\r\n"), b"foo");
-    assert_eq!(decoded("me Zm9v b b !\r\n"), b"foo", "me takes whatever there is");
+    assert_eq!(decoded("me Zm9v b b z 1 Tx\r\n"), b"foo", "me takes whatever looks like flags");
+    assert_eq!(reject("me Zm9v b !\r\n"), Reject::BadLine);
     assert_eq!(decoded(&format!("mg {} b\r\n", "A".repeat(248))), [0; 186]);
     assert_eq!(reject("mg Zm9 b\r\n"), Reject::UndecodableKey);
     assert_eq!(reject("ms Zm9 2 b\r\nxy\r\n"), Reject::UndecodableKey);
-    assert_eq!(reject("md Zm9 b\r\n"), Reject::InvalidOrDuplicateFlag);
+    assert_eq!(reject("md Zm9 b\r\n"), Reject::UndecodableKey);
+    assert_eq!(reject("ma Zm9 b\r\n"), Reject::InvalidOrDuplicateFlag);
+    assert_eq!(reject(&format!("ma {longest}k\r\n")), Reject::InvalidOrDuplicateFlag);
     assert_eq!(reject("me Zm9 b\r\n"), Reject::BadLine);
     assert_eq!(reject(&format!("mg {} b\r\n", "A".repeat(252))), Reject::BadLine);
 }
@@ -150,12 +153,18 @@ fn mistakes_among_the_flags() {
     for (rest, expected) in [
         ("v v", Reject::DuplicateFlag),
         ("O1 O2", Reject::DuplicateFlag),
-        ("\x7f", Reject::DuplicateFlag),
+        ("\x7f", Reject::BadLine),
+        ("\u{80}", Reject::BadLine),
         ("1", Reject::InvalidFlag),
         ("z", Reject::InvalidFlag),
         ("S2", Reject::InvalidFlag),
         ("!", Reject::BadLine),
-        ("[", Reject::BadLine),
+        ("@", Reject::BadLine),
+        ("[", Reject::InvalidFlag),
+        ("`", Reject::InvalidFlag),
+        ("{", Reject::BadLine),
+        ("F+1", Reject::BadLine),
+        ("F4294967296", Reject::BadLine),
         ("Fx", Reject::BadLine),
         ("Tx", Reject::BadToken),
         ("T", Reject::BadToken),
@@ -172,20 +181,24 @@ fn mistakes_among_the_flags() {
         ("Tx Fx", Reject::BadToken),
         ("Fx Jx", Reject::InvalidInitial),
         ("Tx z Dx", Reject::InvalidFlag),
+        // What does not even look like a flag comes first, wherever it stands.
         ("Tx ! Dx", Reject::BadLine),
+        ("v v !", Reject::BadLine),
+        ("1 Tx !", Reject::BadLine),
         (&opaque(32), Reject::OpaqueTooLong),
     ] {
         assert_eq!(reject(&format!("mg k {rest}\r\n")), expected, "{rest:?}");
         assert_eq!(reject(&format!("ms k 2 {rest}\r\nxy\r\n")), expected, "{rest:?}");
-        let expected = if expected == Reject::OpaqueTooLong {
-            expected
-        } else {
-            Reject::InvalidOrDuplicateFlag
-        };
         assert_eq!(reject(&format!("md k {rest}\r\n")), expected, "{rest:?}");
+        let looks_like_flags = |c: char| c.is_ascii_digit() || ('A'..='z').contains(&c);
+        let expected = match expected {
+            Reject::OpaqueTooLong => expected,
+            _ if !rest.split(' ').all(|flag| flag.starts_with(looks_like_flags)) => Reject::BadLine,
+            _ => Reject::InvalidOrDuplicateFlag,
+        };
         assert_eq!(reject(&format!("ma k {rest}\r\n")), expected, "{rest:?}");
     }
-    assert_eq!(refused(b"mg k \x80\r\n").0, Some(Reject::DuplicateFlag));
+    assert_eq!(refused(b"mg k \x80\r\n").0, Some(Reject::BadLine));
     assert_eq!(flags(&format!("mg k {}\r\n", opaque(31))).1.iter().count(), 2);
 }
 
@@ -194,12 +207,16 @@ fn words_have_a_limit_with_two_sides() {
     let letters = "b k s t c f v h u q x I l P L T1 N1 R1 F1";
     let most: Vec<&str> = letters.split(' ').take(18).collect();
     let line = |verb: &str, rest: &[&str]| format!("{verb} Zm9v {}\r\n", rest.join(" "));
-    for verb in ["mg", "md", "ma"] {
+    for (verb, expected) in [
+        ("mg", Reject::TooManyFlags),
+        ("md", Reject::TooManyFlags),
+        ("ma", Reject::InvalidOrDuplicateFlag),
+    ] {
         assert_eq!(flags(&line(verb, &most)).1.iter().count(), 18);
         let more = [&most[..], &["z"]].concat();
-        assert_eq!(reject(&line(verb, &more)), Reject::TooManyFlags, "before what else is wrong");
+        assert_eq!(reject(&line(verb, &more)), expected, "before what else is wrong");
         let more = [&most[..], &["C1"]].concat();
-        assert_eq!(reject(&line(verb, &more)), Reject::TooManyFlags);
+        assert_eq!(reject(&line(verb, &more)), expected);
     }
     let set = |rest: &[&str]| format!("ms Zm9v 2 {}\r\nxy\r\n", rest.join(" "));
     assert_eq!(flags(&set(&most[..17])).1.iter().count(), 17);

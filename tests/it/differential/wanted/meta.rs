@@ -1,6 +1,6 @@
 //! Where the meta commands of Larder and of memcached 1.6.18 are to differ.
 
-use super::{LONG_AGO, Line, Peer, Wanted, bad_line, is_flags, is_key, is_wide_number};
+use super::{LONG_AGO, Line, Peer, Wanted, bad_line, is_key, is_wide_number};
 use crate::differential::base64;
 use crate::differential::generate::ITEM_SIZE_MAX;
 use crate::differential::unit::{number, signed};
@@ -51,9 +51,43 @@ impl<'unit> Line<'unit> {
         is_other.then(|| Peer::Instead(self.unit.with_words(&words).bytes()))
     }
 
+    /// Whether its flags are none, or numbers among them.
+    fn has_bad_flags(&self) -> bool {
+        let is_encoded = self.flags().contains(&&b"b"[..]);
+        let is_undecodable = is_encoded && base64::decoded(self.word(1)).is_none();
+        let is_bad = |flag: &&[u8]| is_number(flag) == Some(false);
+        self.stop().is_some() || is_undecodable || self.flags().iter().any(is_bad)
+    }
+
+    /// The same with `x` for numbers that 1.6.18 alone takes.
+    fn strictly(&self) -> Option<Peer> {
+        self.with_flags(|flag| {
+            let (letter, token) = flag.split_first()?;
+            match letter {
+                b'M' if token.is_empty() => Some(b"Mx".to_vec()),
+                b'M' => (token.len() > 1).then(|| vec![b'M', token[0]]),
+                _ => {
+                    let is_lax = is_number(flag) == Some(false) && is_wide_number(token);
+                    is_lax.then(|| vec![*letter, b'x'])
+                }
+            }
+        })
+    }
+
     fn has_meta_key(&self) -> bool {
         self.unit.is_meta() && is_key(self.word(1))
     }
+}
+
+/// Whether a flag has the number that it must have; `None` where it needs none.
+fn is_number(flag: &[u8]) -> Option<bool> {
+    let (letter, token) = flag.split_first()?;
+    Some(match letter {
+        b'T' | b'N' | b'R' => signed(token).is_some(),
+        b'C' | b'D' | b'J' => number(token).is_some(),
+        b'F' => number(token).is_some_and(|number| u32::try_from(number).is_ok()),
+        _ => return None,
+    })
 }
 
 pub(super) const WANTED: &[Wanted] = &[
@@ -78,11 +112,19 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
     Wanted {
-        reason: "1.6.18 calls what begins with neither a letter nor a digit an invalid flag",
+        reason: "1.6.18 has other words for what begins with no letter or digit, and me takes it; that makes a bad line \
+            before anything else does",
         applies: |line| {
-            let stop = line.stop().filter(|_| line.is(&["mg", "ms"]) && line.has_meta_key())?;
-            let is_sign = stop[0] < 0x7f && !stop[0].is_ascii_alphanumeric();
-            is_sign.then(|| Peer::Instead(bad_line()))
+            let looks_wrong = |flag: &&[u8]| !matches!(flag[0], b'0'..=b'9' | b'A'..=b'z');
+            let is_bad = line.flags().iter().any(looks_wrong) && !line.is(&["mn"]);
+            is_bad.then(|| Peer::Instead(bad_line()))
+        },
+    },
+    Wanted {
+        reason: "1.6.18 says of a key of ma that it is too long; it is a mistake like any other of ma",
+        applies: |line| {
+            let is_long = line.is(&["ma"]) && !is_key(line.word(1));
+            is_long.then(|| Peer::Instead(b"ma k z\r\n".to_vec()))
         },
     },
     Wanted {
@@ -162,22 +204,21 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
     Wanted {
+        reason: "1.6.18 has the same words for all mistakes among the flags of md; they are those of mg",
+        applies: |line| {
+            if !line.is(&["md"]) || !line.has_meta_key() || !line.has_bad_flags() {
+                return None;
+            }
+            let sent = match line.strictly() {
+                Some(Peer::Instead(sent)) => sent,
+                _ => line.unit.bytes(),
+            };
+            Some(Peer::Instead([b"mg", &sent[2..]].concat()))
+        },
+    },
+    Wanted {
         reason: "1.6.18 takes a sign before the numbers of flags, cuts exptimes to 32 bits, and takes one letter behind M \
             alone; numbers are strict, more of a mode's name is ignored, and none is no mode",
-        applies: |line| {
-            line.with_flags(|flag| {
-                let (letter, token) = flag.split_first()?;
-                let is_good = match letter {
-                    b'M' if token.is_empty() => return Some(b"Mx".to_vec()),
-                    b'M' => return (token.len() > 1).then(|| vec![b'M', token[0]]),
-                    b'T' | b'N' | b'R' => signed(token).is_some(),
-                    b'C' | b'D' | b'J' => number(token).is_some(),
-                    b'F' => is_flags(token),
-                    _ => return None,
-                };
-                (!is_good && is_wide_number(token)).then(|| vec![*letter, b'x'])
-            })
-            .filter(|_| line.unit.is_meta() && !line.is(&["me", "mn"]))
-        },
+        applies: |line| line.strictly().filter(|_| line.unit.is_meta() && !line.is(&["me", "mn"])),
     },
 ];
