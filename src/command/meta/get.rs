@@ -11,6 +11,7 @@ use std::io::Write;
 
 /// What a reply takes beside a value, a key and an opaque, in bytes, at most.
 const LINES_LEN: usize = 160;
+const SECOND_MS: u64 = 1000;
 
 #[inline]
 pub(super) fn get(cx: &Context<'_>, asked: &Asked<'_>, out: &mut Replies) {
@@ -113,7 +114,10 @@ fn write_shown(
             b'R' => {
                 let seconds = asked.terms.recache.filter(|seconds| *seconds != 0);
                 let threshold = seconds.map(|seconds| Deadline::new(seconds, cx.now));
-                let is_near = threshold.is_some_and(|threshold| deadline < threshold);
+                // In seconds, as `t` shows them: an item is not nearly over as soon as it is there.
+                let is_near =
+                    |threshold: Deadline| deadline.ms().saturating_add(SECOND_MS) <= threshold.ms();
+                let is_near = threshold.is_some_and(is_near);
                 wins |= is_near && !is_won;
             }
             b'k' | b'O' => {
