@@ -97,9 +97,9 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
                     _ = is_over() => break,
                 }
                 let is_asked = instance.crawler.is_running();
-                let since_run = std::mem::replace(&mut last_crawl, Instant::now()).elapsed();
                 // What it was at is looked after again, by the next one.
-                if let Err(panic) = panics::catch(|| maintain(&instance, is_asked, since_run)) {
+                let maintain = || maintain(&instance, is_asked, &mut last_crawl);
+                if let Err(panic) = panics::catch(maintain) {
                     instance.acceptor_counters().conn_panics.increment();
                     tracing::error!("looking after the items panicked: {panic}");
                 }
@@ -112,7 +112,7 @@ fn spawn_maintenance(instance: &Arc<Instance>) -> io::Result<JoinHandle<()>> {
 }
 
 /// Gives memory back that is over a new limit, and that of dead items.
-fn maintain(instance: &Instance, is_asked: bool, since_run: Duration) {
+fn maintain(instance: &Instance, is_asked: bool, last_crawl: &mut Instant) {
     #[cfg(debug_assertions)]
     panics::when_asked(b"lru_crawler");
     // A little at a time: others wait for the same locks.
@@ -122,6 +122,7 @@ fn maintain(instance: &Instance, is_asked: bool, since_run: Duration) {
         std::thread::yield_now();
     }
     if instance.crawler.is_enabled() {
+        let since_run = std::mem::replace(last_crawl, Instant::now()).elapsed();
         crawl(instance, is_asked, since_run);
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn meta_set_line(input: &[u8]) -> Option<(MetaStoreLine<'_>, u32)> {
 
 /// A key, and what comes behind it.
 #[inline]
-fn key(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn key(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let key_len = plain_end_at(bytes);
     (1..=KEY_LEN_MAX).contains(&key_len).then(|| bytes.split_at(key_len))
 }

@@ -4,8 +4,7 @@
 //! next key, answers it, and may stop in between to send what it has. That bounds the memory of a get
 //! by its longest key and its largest value, whatever the number of keys.
 
-use crate::token::plain_end_at;
-use crate::{KEY_LEN_MAX, Reject, RetrieveVerb};
+use crate::{KEY_LEN_MAX, Reject, RetrieveVerb, plain};
 use memchr::memchr2;
 
 /// A get whose keys are being read.
@@ -69,18 +68,13 @@ impl Retrieve {
     /// Reads the next key from the front of `input`, which begins where the last call's `consumed` ended.
     #[inline]
     pub fn next_key<'a>(&mut self, input: &'a [u8]) -> NextKey<'a> {
-        let key_len = plain_end_at(input);
-        if !(1..=KEY_LEN_MAX).contains(&key_len) {
-            return self.next_word(input);
-        }
-        let (key, rest) = input.split_at(key_len);
-        let (is_last, consumed) = match rest {
-            [b' ', ..] => (false, key_len + 1),
-            [b'\r', b'\n', ..] => (true, key_len + 2),
+        let (key, is_last, end_len) = match plain::key(input) {
+            Some((key, [b' ', ..])) => (key, false, 1),
+            Some((key, [b'\r', b'\n', ..])) => (key, true, 2),
             _ => return self.next_word(input),
         };
         self.has_key = true;
-        NextKey::Key { key, is_last, consumed }
+        NextKey::Key { key, is_last, consumed: key.len() + end_len }
     }
 
     /// The same where what comes next is not as plain as that.

@@ -285,8 +285,8 @@ fn prefetch<'k, 'a: 'k>(cx: &Context<'_>, keys: impl Iterator<Item = &'k mut Key
     }
 }
 
-/// A length in the input, in a field of a connection, of which there may be many. No request is as long as 4 GiB, and
-/// behind that lines are logged twice.
+/// A number in a field of a connection, of which there may be many. There are fewer threads, and no request is as long as
+/// 4 GiB; behind that lines are logged twice.
 pub(super) fn in_u32(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

@@ -99,11 +99,25 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The bucket of a hash, as it is reached through a chain.
+    fn home(&self, hash: u64) -> SlotAt {
+        SlotAt::bucket(self.buckets.home(hash))
+    }
+
     #[inline]
-    pub(super) fn home(&self, hash: u64) -> Option<Peek<'_>> {
-        let index = self.buckets.home(hash);
-        Some(Peek { at: SlotAt::bucket(index), line: self.buckets.try_get(index)? })
+    fn line(&self, at: SlotAt) -> Option<&Line> {
+        let lines = if at.is_overflow() { &self.overflow } else { &self.buckets };
+        lines.try_get(at.index())
+    }
+
+    #[inline]
+    fn peek_at(&self, at: SlotAt) -> Option<Peek<'_>> {
+        Some(Peek { at, line: self.line(at)? })
+    }
+
+    /// The bucket of a hash.
+    #[inline]
+    pub(super) fn peek(&self, hash: u64) -> Option<Peek<'_>> {
+        self.peek_at(self.home(hash))
     }
 
     /// Asks for the bucket of a hash.
@@ -121,11 +135,8 @@ impl Table {
             let location = (bucket.word(slot) & LOCATION_MASK).wrapping_sub(1);
             return Guess::Item(peek.at.with_slot(slot), location);
         }
-        let next = bucket.next().checked_sub(1).and_then(|next| {
-            let index = next as usize;
-            Some(Peek { at: SlotAt::overflow(index), line: self.overflow.try_get(index)? })
-        });
-        Guess::Bucket(next)
+        let next = bucket.next().checked_sub(1);
+        Guess::Bucket(next.and_then(|next| self.peek_at(SlotAt::overflow(next as usize))))
     }
 }
 
@@ -275,7 +286,7 @@ impl Index {
     }
 
     fn home(&self, hash: u64) -> SlotAt {
-        SlotAt::bucket(self.table.buckets.home(hash))
+        self.table.home(hash)
     }
 
     fn bucket(&self, at: SlotAt) -> Bucket<'_> {
@@ -283,8 +294,7 @@ impl Index {
     }
 
     fn try_bucket(&self, at: SlotAt) -> Option<Bucket<'_>> {
-        let buckets = if at.is_overflow() { &self.table.overflow } else { &self.table.buckets };
-        buckets.try_get(at.index()).map(Bucket)
+        self.table.line(at).map(Bucket)
     }
 
     /// The overflow bucket that goes on where a bucket is full.

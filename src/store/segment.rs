@@ -4,6 +4,7 @@
 
 use super::block::{BLOCK_LEN, Piece};
 use super::budget::Budget;
+use super::exptime::Deadline;
 use super::lines::{Line, Lines};
 use super::witness::Witness;
 use memmap2::MmapMut;
@@ -15,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug)]
 #[repr(C, align(32))]
 pub(super) struct Segment {
-    // First what each get reads.
+    // First what each get reads: with this alignment it is in one line of the cache, wherever the segment stands.
     /// All of a segment is allocated, used or not.
     pub(super) bytes: Piece,
     /// The flush generation of all its items.
@@ -42,6 +43,13 @@ pub(super) struct Segment {
     pub(super) earliest_s: u32,
     /// When its dead items were last looked for, in seconds on the server's clock.
     pub(super) swept_s: u32,
+}
+
+impl Segment {
+    /// Notes when one of its items dies.
+    pub(super) fn note_deadline(&mut self, deadline: Deadline) {
+        self.earliest_s = self.earliest_s.min(seconds(deadline.ms()));
+    }
 }
 
 /// The number of a segment, or none: half as large as an `Option`, and there are many.

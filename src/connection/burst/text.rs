@@ -214,35 +214,32 @@ impl Session {
     ) -> Step {
         loop {
             let rest = &input[group.end..];
-            return match retrieve.next_key(rest) {
+            let (position, step) = match retrieve.next_key(rest) {
                 NextKey::Key { key, is_last, consumed } => {
                     let key = cx.instance.store.key(key);
                     group.add(Todo::Key { retrieve, key, is_last, is_whole: false });
-                    if is_last {
-                        self.position = Position::Request;
-                    } else if group.tasks.len() < usize::from(self.task_count_max) {
+                    if !is_last && group.tasks.len() < usize::from(self.task_count_max) {
                         group.end += consumed;
                         continue;
-                    } else {
-                        self.position = Position::Keys(retrieve);
                     }
-                    (consumed, None)
+                    let position =
+                        if is_last { Position::Request } else { Position::Keys(retrieve) };
+                    (position, (consumed, None))
                 }
                 NextKey::NeedMore { consumed } => {
-                    self.position = Position::Keys(retrieve);
-                    wait(consumed, rest.len() - consumed + 1)
+                    (Position::Keys(retrieve), wait(consumed, rest.len() - consumed + 1))
                 }
                 NextKey::End { consumed } => {
-                    self.position = Position::Request;
                     group.add(Todo::Line(Reply::End.line()));
-                    (consumed, None)
+                    (Position::Request, (consumed, None))
                 }
                 NextKey::Reject { reject, consumed } => {
-                    self.position = Position::Line;
                     group.add(Todo::Line(reject.line()));
-                    (consumed, None)
+                    (Position::Line, (consumed, None))
                 }
             };
+            self.position = position;
+            return step;
         }
     }
 

@@ -75,7 +75,7 @@ pub(in crate::store) fn prefetch_burst<'a>(
     let mut peeks = ArrayVec::<_, PREFETCHED_MAX>::new();
     for key in keys {
         let hints = hints_of(**key);
-        if let Some(peek) = hints.index.home(key.hash) {
+        if let Some(peek) = hints.index.peek(key.hash) {
             peek.prefetch();
             peeks.push((key, hints, peek));
         }

@@ -1,7 +1,7 @@
 //! How an item is found and read.
 
 use super::super::exptime::Deadline;
-use super::super::index::{Candidate, SlotAt};
+use super::super::index::SlotAt;
 use super::super::item::{self, Layout};
 use super::super::segment::{Pool, Purse};
 use super::super::value::Value;
@@ -13,12 +13,7 @@ impl Shard {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "most are in one piece, and stay in registers then")]
     pub(super) fn value(&self, place: Place, layout: Layout) -> Value<'_> {
-        self.value_of(self.bytes(place), place, layout)
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as above")]
-    fn value_of<'a>(&'a self, bytes: &'a [u8], place: Place, layout: Layout) -> Value<'a> {
+        let bytes = self.bytes(place);
         let front = &bytes[layout.front_len()..layout.len().min(bytes.len())];
         let (mut rest, mut body) = (&b""[..], None);
         if layout.len() > bytes.len() {
@@ -57,8 +52,13 @@ impl Shard {
             let bytes = self.bytes(place);
             let layout = self.format.parse(bytes);
             if layout.key(bytes) == key.bytes {
-                let Candidate { slot, .. } = candidate;
-                return Some(Found { hash, slot, mark: candidate.mark(), place, layout });
+                return Some(Found {
+                    hash,
+                    slot: candidate.slot,
+                    mark: candidate.mark(),
+                    place,
+                    layout,
+                });
             }
         }
         None
@@ -130,7 +130,7 @@ impl Shard {
         item::set_accessed(bytes, at.now.ms);
     }
 
-    /// The same, and gives it a new deadline.
+    /// A living item, which is read and gets a new deadline.
     pub(in crate::store) fn get_and_touch(
         &mut self,
         key: Key<'_>,
@@ -148,7 +148,7 @@ impl Shard {
         })
     }
 
-    /// What a client reads of it.
+    /// What a client reads of an item.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
     pub(in crate::store) fn read(&mut self, found: Found, at: Moment) -> ItemView<'_> {
@@ -157,6 +157,6 @@ impl Shard {
         self.count_use(found);
         let bytes = self.bytes(place);
         let (flags, cas_unique) = (layout.flags(bytes), self.format.cas_unique(bytes));
-        ItemView { value: self.value_of(bytes, place, layout), flags, cas_unique }
+        ItemView { value: self.value(place, layout), flags, cas_unique }
     }
 }

@@ -5,7 +5,7 @@ use super::super::index::Index;
 use super::super::item::{self, Layout, Marks, NewItem, Tags};
 use super::super::large::{Body, body_len, fill};
 use super::super::lines::STEP_BYTES;
-use super::super::segment::{LogName, Pool, Purse, seconds};
+use super::super::segment::{LogName, Pool, Purse};
 use super::super::{Key, Moment, NoRoom, StoreMode, Stored, Write};
 use super::{Found, Place, Shard};
 use std::sync::Arc;
@@ -383,8 +383,7 @@ impl Shard {
     fn write(&mut self, place: Place, layout: Layout, new: &NewItem<'_>) {
         let format = self.format;
         let segment = self.segment_mut(place.segment);
-        let earliest_s = seconds(new.deadline.ms());
-        segment.earliest_s = segment.earliest_s.min(earliest_s);
+        segment.note_deadline(new.deadline);
         let bytes = &mut segment.bytes[place.at..];
         format.write_head(bytes, layout, new);
         match bytes.get_mut(layout.front_len()..layout.len()) {
@@ -411,8 +410,7 @@ impl Shard {
 
     /// Makes the segment of an item know when it dies.
     pub(super) fn note_deadline(&mut self, place: Place, deadline: Deadline) {
-        let segment = self.segment_mut(place.segment);
-        segment.earliest_s = segment.earliest_s.min(seconds(deadline.ms()));
+        self.segment_mut(place.segment).note_deadline(deadline);
     }
 
     /// The item that a new one replaces, if it is still there. A key that was not needs no look.
