@@ -1,7 +1,7 @@
 //! Where Larder and memcached 1.6.18 are to differ in the binary protocol. memcached counts no refused stores there, either
 //! (`side.rs`).
 
-use super::values::{is_blank, may_begin_number};
+use super::values::{LARGE_NUMBER, begins_large, is_blank, may_begin_number};
 use super::{LONG_AGO, Peer, SESSION_S_MAX, Wanted};
 use crate::differential::frame::{
     APPENDS, COUNTS, FLUSH, FLUSHQ, Frame, GATS, GETS, Lie, NOOP, PREPENDS, QUITQ, STAT, STORES,
@@ -10,6 +10,8 @@ use crate::differential::frame::{
 
 /// As much 1.6.18 takes at once, or twice as much, in bytes.
 const READ_LEN_MAX: u16 = 8192;
+/// The upper half of a number that may make one from 2^63 up.
+const LARGE_HALF: u32 = (LARGE_NUMBER >> 32) as u32;
 
 /// A request, and what was sent before it in one turn.
 pub(crate) struct Sight<'frame> {
@@ -146,15 +148,24 @@ pub(super) const WANTED: &[Wanted<Applies>] = &[
         },
     },
     Wanted {
-        reason: "as in the text protocol, 1.6.18 counts on from what stands behind a value of white space alone, takes a \
-            number from 2^63 up for none when a minus stands behind it in its memory, and counts longer values than Larder",
+        reason: "as in the text protocol, 1.6.18 counts on from what stands behind a value of white space alone, and counts \
+            longer values than Larder",
         applies: |sight| {
-            let Frame { key, value, .. } = sight.frame;
-            let has_minus = value.0.contains(&b'-') || key.0.contains(&b'-');
+            let value = &sight.frame.value.0;
             let (is_behind, is_before) = (sight.frame.is(APPENDS), sight.frame.is(PREPENDS));
-            let may_differ =
-                is_blank(&value.0) || has_minus || may_begin_number(&value.0, is_behind, is_before);
+            let may_differ = is_blank(value) || may_begin_number(value, is_behind, is_before);
             (sight.frame.is_storage() && may_differ).then_some(Peer::Nothing)
+        },
+    },
+    Wanted {
+        reason: "as in the text protocol, 1.6.18 takes a number from 2^63 up for none when a minus stands behind it in its \
+            memory",
+        applies: |sight| {
+            // The upper halves of by how much is counted, and of what an item begins with.
+            let is_large = |at| sight.frame.number_at(at).is_some_and(|half| half >= LARGE_HALF);
+            let is_counted = sight.frame.is(COUNTS) && (is_large(0) || is_large(8));
+            let is_stored = sight.frame.is_storage() && begins_large(&sight.frame.value.0);
+            (is_stored || is_counted).then_some(Peer::Nothing)
         },
     },
 ];

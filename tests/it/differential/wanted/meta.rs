@@ -28,6 +28,16 @@ impl<'unit> Line<'unit> {
         Some(&flag[1..])
     }
 
+    /// By how much a `ma` counts, and what it begins with.
+    pub(super) fn count_tokens(&self) -> impl Iterator<Item = &'unit [u8]> {
+        self.token(b'D').into_iter().chain(self.token(b'J'))
+    }
+
+    /// Whether its key is in base64.
+    fn is_encoded(&self) -> bool {
+        self.token(b'b').is_some()
+    }
+
     /// The flag at which reading ends, because it is none or is there twice.
     fn stop(&self) -> Option<&'unit [u8]> {
         let flags = self.flags();
@@ -53,8 +63,7 @@ impl<'unit> Line<'unit> {
 
     /// Whether its flags are none, or numbers among them.
     fn has_bad_flags(&self) -> bool {
-        let is_encoded = self.flags().contains(&&b"b"[..]);
-        let is_undecodable = is_encoded && base64::decoded(self.word(1)).is_none();
+        let is_undecodable = self.is_encoded() && base64::decoded(self.word(1)).is_none();
         let is_bad = |flag: &&[u8]| is_number(flag) == Some(false);
         self.stop().is_some() || is_undecodable || self.flags().iter().any(is_bad)
     }
@@ -129,14 +138,12 @@ pub(super) const WANTED: &[Wanted] = &[
     },
     Wanted {
         reason: "1.6.18 reads no base64 in me",
-        applies: |line| {
-            (line.is(&["me"]) && line.flags().contains(&&b"b"[..])).then_some(Peer::Nothing)
-        },
+        applies: |line| (line.is(&["me"]) && line.is_encoded()).then_some(Peer::Nothing),
     },
     Wanted {
         reason: "1.6.18 skips in base64 what is none, and stops at padding; that is an error",
         applies: |line| {
-            let is_encoded = line.flags().contains(&&b"b"[..]) && !line.is(&["mn"]);
+            let is_encoded = line.is_encoded() && !line.is(&["mn"]);
             let is_bad =
                 is_encoded && line.has_meta_key() && base64::decoded(line.word(1)).is_none();
             is_bad.then_some(Peer::Nothing).filter(|_| base64::is_nearly(line.word(1)))

@@ -2,6 +2,7 @@
 //! none is sent that may bring it about.
 
 use super::{Peer, Wanted};
+use crate::differential::unit::number;
 
 /// No value that is shorter makes another one too long for a segment of 32 KiB, as a rule.
 const SEGMENT_LEN_NEARLY: usize = 30_000;
@@ -10,6 +11,22 @@ const SEGMENT_LEN_NEARLY: usize = 30_000;
 pub(super) fn is_blank(value: &[u8]) -> bool {
     let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     !value.is_empty() && value.iter().all(is_space)
+}
+
+/// No sum of smaller numbers that a session adds up reaches 2^63.
+pub(super) const LARGE_NUMBER: u64 = 1 << 62;
+
+/// Whether a number may make one from 2^63 up.
+fn is_large(number: Option<u64>) -> bool {
+    number.is_some_and(|number| number >= LARGE_NUMBER)
+}
+
+/// Whether a value begins with such a number.
+pub(super) fn begins_large(value: &[u8]) -> bool {
+    let value = value.trim_ascii_start();
+    let value = value.strip_prefix(b"+").unwrap_or(value);
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    is_large(number(&value[..digits]))
 }
 
 /// Whether what a value makes by being joined to another, behind or before it, may be longer than a segment, and begin with
@@ -32,11 +49,15 @@ pub(super) const WANTED: &[Wanted] = &[
         applies: |line| is_blank(line.value()?).then_some(Peer::Nothing),
     },
     Wanted {
-        reason: "1.6.18 takes a number from 2^63 up for none when a minus stands anywhere behind it in its memory, where it \
-            was left by whatever was stored there before",
+        reason: "1.6.18 takes a number from 2^63 up for none when a minus stands anywhere behind it in its memory, which may \
+            be a byte of an address",
         applies: |line| {
-            let block = &line.unit.block.as_ref()?.0;
-            (block.contains(&b'-') || line.word(1).contains(&b'-')).then_some(Peer::Nothing)
+            let is_large = match line.verb() {
+                b"incr" => is_large(number(line.word(2))),
+                b"ma" => line.count_tokens().any(|token| is_large(number(token))),
+                _ => line.value().is_some_and(begins_large),
+            };
+            is_large.then_some(Peer::Nothing)
         },
     },
     Wanted {
