@@ -7,6 +7,7 @@ mod meta;
 mod op;
 mod pair;
 mod pieces;
+mod write;
 
 use op::{Op, any_len, op, short_len};
 use pair::Pair;
