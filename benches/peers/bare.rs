@@ -4,7 +4,8 @@
 //! key and each `set`, once its value is there, with `STORED`. What it costs is what no server on tokio can
 //! save. It runs in a process of its own: this program, started with a hidden option.
 //!
-//! Large values are sent from where they are; a client waits for one before it asks for the next.
+//! Large values are sent from where they are; a client waits for one before it asks for the next. They come from as much
+//! memory as those of the others take, and go into as much: copying costs less where it is the same all the time.
 //!
 //! INVARIANT: buffers belong to a worker. A connection owns memory while a part of a request or of its replies waits.
 
@@ -16,6 +17,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::thread;
 
@@ -25,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 
+use crate::measure::VALUES_BYTES_MAX;
 use crate::process::Outcome;
 
 const BUFFER_LEN: usize = 256 << 10;
@@ -32,22 +35,39 @@ const BUFFER_LEN: usize = 256 << 10;
 const LARGE_LEN: usize = 16 << 10;
 
 thread_local! {
-    /// What is read, and what is answered.
-    static BUFFERS: RefCell<(Vec<u8>, Vec<u8>)> = RefCell::new((vec![0; BUFFER_LEN], Vec::new()));
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+/// What is read, and what is answered.
+#[derive(Default)]
+struct Buffers {
+    input: Vec<u8>,
+    /// Where in it the next read goes.
+    input_at: usize,
+    out: Vec<u8>,
 }
 
 /// Serves until it is killed.
 pub(crate) fn serve(value_len: usize, workers: usize) -> Outcome<()> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
-    let ports = env::var_os("MEMCACHED_PORT_FILENAME").ok_or("nobody asked for the port")?;
-    fs::write(ports, format!("TCP INET: {}\n", listener.local_addr()?.port()))?;
     let value = Arc::new(Constant::new(value_len));
     for _ in 1..workers {
         let (listener, value) = (listener.try_clone()?, Arc::clone(&value));
-        thread::spawn(move || work(listener, &value).expect("a worker has what it needs"));
+        thread::spawn(move || {
+            take_memory(&value);
+            work(listener, &value).expect("a worker has what it needs");
+        });
     }
+    take_memory(&value);
+    let ports = env::var_os("MEMCACHED_PORT_FILENAME").ok_or("nobody asked for the port")?;
+    fs::write(ports, format!("TCP INET: {}\n", listener.local_addr()?.port()))?;
     Ok(work(listener, &value)?)
+}
+
+/// Nothing of it is new to the system when requests come.
+fn take_memory(value: &Constant) {
+    BUFFERS.with_borrow_mut(|buffers| buffers.input = vec![b'i'; value.input_len()]);
 }
 
 fn work(listener: std::net::TcpListener, value: &Arc<Constant>) -> io::Result<()> {
@@ -65,22 +85,50 @@ fn work(listener: std::net::TcpListener, value: &Arc<Constant>) -> io::Result<()
 
 /// What is answered.
 struct Constant {
-    /// Between the key and the end of a value.
+    /// Between the key and the end of a value; without that, where it is large.
     get: Vec<u8>,
     /// Between `VA ` and the key, and from there to the end of a value.
     meta: (Vec<u8>, Vec<u8>),
+    /// Large values, one behind the other.
+    large: Vec<u8>,
+    value_len: usize,
+    /// So many of them were sent.
+    sent_count: AtomicUsize,
 }
 
 impl Constant {
     fn new(value_len: usize) -> Self {
         let value = "c".repeat(value_len);
+        let is_large = value_len >= LARGE_LEN;
+        let end = if is_large { String::new() } else { format!("{value}\r\n") };
+        let large_len = if is_large { VALUES_BYTES_MAX } else { 0 };
         Self {
-            get: format!(" 0 {value_len}\r\n{value}\r\n").into_bytes(),
+            get: format!(" 0 {value_len}\r\n{end}").into_bytes(),
             meta: (
                 format!("VA {value_len} k").into_bytes(),
                 format!("\r\n{value}\r\n").into_bytes(),
             ),
+            // Others than zeroes: these would all be one page.
+            large: vec![b'c'; large_len],
+            value_len,
+            sent_count: AtomicUsize::new(0),
         }
+    }
+
+    fn is_large(&self) -> bool {
+        !self.large.is_empty()
+    }
+
+    /// The large value that is sent next.
+    fn next_large(&self) -> &[u8] {
+        let count = self.large.len() / self.value_len;
+        let at = self.sent_count.fetch_add(1, Relaxed) % count * self.value_len;
+        &self.large[at..at + self.value_len]
+    }
+
+    /// Room for what is read.
+    fn input_len(&self) -> usize {
+        if self.is_large() { VALUES_BYTES_MAX } else { BUFFER_LEN }
     }
 }
 
@@ -103,7 +151,7 @@ impl Connection {
                 continue;
             }
             let (value, end): (&[u8], &[u8]) =
-                if self.is_value_due { (&value.get, b"END\r\n") } else { (&[], &[]) };
+                if self.is_value_due { (value.next_large(), b"\r\nEND\r\n") } else { (&[], &[]) };
             stream.write_all_buf(&mut self.unsent.as_slice().chain(value).chain(end)).await?;
             self.unsent = Vec::new();
             self.is_value_due = false;
@@ -118,7 +166,8 @@ impl Connection {
         stream: &mut TcpStream,
         value: &Constant,
     ) -> Poll<io::Result<bool>> {
-        BUFFERS.with_borrow_mut(|(input, out)| {
+        BUFFERS.with_borrow_mut(|Buffers { input, input_at, out }| {
+            let input = &mut input[*input_at..*input_at + BUFFER_LEN];
             let rest_len = self.rest.len();
             input[..rest_len].copy_from_slice(&self.rest);
             let mut unread = ReadBuf::new(&mut input[rest_len..]);
@@ -126,6 +175,9 @@ impl Connection {
             let read_len = unread.filled().len();
             if read_len == 0 {
                 return Poll::Ready(Ok(false));
+            }
+            if read_len >= LARGE_LEN {
+                *input_at = (*input_at + BUFFER_LEN) % value.input_len();
             }
             let input = &input[..rest_len + read_len];
             out.clear();
@@ -173,9 +225,10 @@ impl Connection {
             taken += end + 1;
             let mut words = line.split(|byte| *byte == b' ');
             match words.next() {
-                Some(b"get") if value.get.len() >= LARGE_LEN => {
+                Some(b"get") if value.is_large() => {
                     out.extend_from_slice(b"VALUE ");
                     out.extend_from_slice(words.next().unwrap_or_default());
+                    out.extend_from_slice(&value.get);
                     self.is_value_due = true;
                     return taken;
                 }

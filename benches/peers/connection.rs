@@ -3,6 +3,7 @@
 //! INVARIANT: once it is open it never waits; what the socket does not take at once is sent when the socket says that
 //! it would.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -11,12 +12,14 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::sendfile::sendfile;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::draws::Walk;
 use crate::process::Outcome;
 use crate::window::Tally;
-use crate::wire::{Replies, Wire};
+use crate::wire::{PAGE_LEN, Replies, Wire};
 
 const BUFFER_LEN: usize = 256 << 10;
 /// Bytes of values that are only counted do not leave the system when there are so many: a load that copied them
@@ -25,6 +28,9 @@ const DISCARDED_LEN_MIN: usize = 16 << 10;
 const DISCARDED_LEN_MAX: usize = 4 << 20;
 /// Of Linux: what is received from a TCP socket is thrown away.
 const MSG_TRUNC: i32 = 0x20;
+/// By so much the place of the page moves in a large value from one to the next.
+const PAGE_STEP: usize = 1031;
+const LINE_END: &[u8] = b"\r\n";
 const EVENT_COUNT: usize = 1024;
 
 /// What the connections of a thread share.
@@ -35,17 +41,22 @@ pub(crate) struct Tools {
     scratch: Vec<u8>,
     /// Given to the system for bytes that it is to throw away; never touched.
     discarded: Vec<MaybeUninit<u8>>,
+    /// What large values are made of: sent without being copied, or the load would be slower than the server.
+    value: File,
 }
 
 impl Tools {
     pub(crate) fn new(wire: &Wire) -> Outcome<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let mut value = File::from(memfd_create("value", MFdFlags::MFD_CLOEXEC)?);
+        value.write_all(&b"v".repeat(wire.large_len()))?;
         Ok(Self {
             epoll,
             wire: wire.clone(),
             input: vec![0; BUFFER_LEN],
             scratch: Vec::new(),
             discarded: vec![MaybeUninit::uninit(); DISCARDED_LEN_MAX],
+            value,
         })
     }
 
@@ -108,6 +119,8 @@ pub(crate) struct Connection<'a> {
     replies: Replies,
     /// Requests that were sent since it was opened.
     pub(crate) sent_count: usize,
+    /// Batches that were sent.
+    batch_count: usize,
     /// When the batch was sent, or was due.
     pub(crate) since: Instant,
     /// A part of a reply.
@@ -129,6 +142,8 @@ impl<'a> Connection<'a> {
             walk,
             replies: Replies::default(),
             sent_count: 0,
+            // Connections do not begin alike.
+            batch_count: usize::from(route.from.octets()[3]),
             since: Instant::now(),
             rest: Vec::new(),
             written_len: 0,
@@ -158,6 +173,7 @@ impl<'a> Connection<'a> {
             return Ok(false);
         }
         self.sent_count += count;
+        self.batch_count += 1;
         self.written_len = 0;
         self.write(tools)?;
         Ok(true)
@@ -208,13 +224,7 @@ impl<'a> Connection<'a> {
 
     /// Sends what the socket takes of the batch, and waits for it to take the rest.
     fn write(&mut self, tools: &mut Tools) -> Outcome<()> {
-        let requests = tools.wire.requests(&mut tools.scratch, &self.replies.keys);
-        match self.stream.write(&requests[self.written_len..]) {
-            Ok(len) => self.written_len += len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
-        }
-        let is_blocked = self.written_len < requests.len();
+        let is_blocked = !self.send_rest(tools)?;
         if is_blocked != self.is_blocked {
             self.is_blocked = is_blocked;
             let blocked = if is_blocked { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
@@ -222,6 +232,49 @@ impl<'a> Connection<'a> {
             tools.epoll.modify(self.stream.as_fd(), &mut event)?;
         }
         Ok(())
+    }
+
+    /// Sends what the socket takes of the batch; whether that is all that was left.
+    fn send_rest(&mut self, tools: &mut Tools) -> Outcome<bool> {
+        let page_at = self.batch_count * PAGE_STEP % PAGE_LEN;
+        let (text, large_len) =
+            tools.wire.requests(&mut tools.scratch, &self.replies.keys, page_at);
+        let socket = SockRef::from(&self.stream);
+        if large_len == 0 {
+            self.written_len += went(socket.send(&text[self.written_len..]))?;
+            return Ok(self.written_len == text.len());
+        }
+        // What goes out in parts comes as if it did not.
+        if self.written_len == 0 {
+            socket.set_tcp_cork(true)?;
+        }
+        if self.written_len < text.len() {
+            self.written_len += went(socket.send(&text[self.written_len..]))?;
+        }
+        let value_end = text.len() + large_len;
+        if (text.len()..value_end).contains(&self.written_len) {
+            let mut from = i64::try_from(self.written_len - text.len()).expect("a length");
+            let count = value_end - self.written_len;
+            let sent = sendfile(&self.stream, &tools.value, Some(&mut from), count);
+            self.written_len += went(sent.map_err(io::Error::from))?;
+        }
+        let end = value_end + LINE_END.len();
+        if (value_end..end).contains(&self.written_len) {
+            self.written_len += went(socket.send(&LINE_END[self.written_len - value_end..]))?;
+        }
+        let is_sent = self.written_len == end;
+        if is_sent {
+            socket.set_tcp_cork(false)?;
+        }
+        Ok(is_sent)
+    }
+}
+
+/// How many bytes a socket took.
+fn went(write: io::Result<usize>) -> Outcome<usize> {
+    match write {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        write => Ok(write?),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::servers::{Peer, Pinned, Servers, Setup};
 use crate::wire::{Read, Wire};
 
 /// No row stores more bytes of values than this, except where it must evict.
-const VALUES_BYTES_MAX: usize = 256 << 20;
+pub(crate) const VALUES_BYTES_MAX: usize = 256 << 20;
 const MEMORY_MB: u64 = 1024;
 const EVICTING_MEMORY_MB: u64 = 64;
 const FILL_CONNECTIONS: usize = 8;

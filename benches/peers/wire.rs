@@ -19,6 +19,11 @@ const BLANK_KEY: &str = "key:0000000000000000";
 /// To a get of a key that is not there.
 const REFUSED: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
 const MISS: &[u8] = b"END\r\n";
+/// Values from this length on are sent without being copied, but for their beginnings.
+const LARGE_LEN: usize = 16 << 10;
+/// What is sent without being copied begins at a page. Where that is in the value is up to the caller: how a server's
+/// copying fares depends on how its own memory lies to it.
+pub(crate) const PAGE_LEN: usize = 4096;
 /// As much of a wrong reply as an error shows.
 const SHOWN_LEN: usize = 80;
 
@@ -80,7 +85,10 @@ pub(crate) struct Wire {
     read: Read,
     misses_allowed: bool,
     get: Form,
+    /// Up to a page behind the digits of a large value.
     set: Form,
+    /// Bytes of a large value behind its digits.
+    large_len: usize,
     /// Of a value: all before the bytes that are only counted.
     head: Form,
     /// Of a value, behind the head.
@@ -99,6 +107,9 @@ impl Wire {
         assert!(!misses_allowed || read == Read::Get(1), "a key of several may not miss");
         let set_head = format!("set {BLANK_KEY} 0 0 {value_len}\r\n");
         let value = "v".repeat(value_len);
+        let is_large = value_len >= LARGE_LEN;
+        let set_value =
+            if is_large { &value[..DIGITS_LEN + PAGE_LEN] } else { &format!("{value}\r\n") };
         let (get, mut head) = match read {
             Read::Get(1) => {
                 (format!("get {BLANK_KEY}\r\n"), format!("VALUE {BLANK_KEY} 0 {value_len}\r\n"))
@@ -119,7 +130,8 @@ impl Wire {
             read,
             misses_allowed,
             get: Form::new(get, None),
-            set: Form::new(format!("{set_head}{value}\r\n"), Some(set_head.len())),
+            set: Form::new(format!("{set_head}{set_value}"), Some(set_head.len())),
+            large_len: if is_large { value_len - DIGITS_LEN } else { 0 },
             head: Form::new(head, value_at),
             counted_len,
         }
@@ -133,8 +145,19 @@ impl Wire {
         }
     }
 
-    /// Requests of all these keys. `scratch` may hold them, but a single one is not copied.
-    pub(crate) fn requests<'a>(&'a mut self, scratch: &'a mut Vec<u8>, keys: &[u32]) -> &'a [u8] {
+    /// Bytes of a large value behind its digits.
+    pub(crate) fn large_len(&self) -> usize {
+        self.large_len
+    }
+
+    /// Requests of all these keys. `scratch` may hold them, but a single one is not copied. A set of a large value ends
+    /// `page_at` bytes behind its digits: as many as are returned beside it are to follow, and the line end.
+    pub(crate) fn requests<'a>(
+        &'a mut self,
+        scratch: &'a mut Vec<u8>,
+        keys: &[u32],
+        page_at: usize,
+    ) -> (&'a [u8], usize) {
         scratch.clear();
         if let Read::Get(count @ 2..) = self.read {
             debug_assert!(keys.iter().all(|key| key & SET == 0), "sets have one key");
@@ -145,15 +168,21 @@ impl Wire {
                 }
                 scratch.extend_from_slice(b"\r\n");
             }
-            return scratch;
+            return (scratch, 0);
         }
         if let [key] = *keys {
-            return self.form(key).with(digits(key & !SET));
+            let large_len = if key & SET == 0 { 0 } else { self.large_len };
+            let text = self.form(key).with(digits(key & !SET));
+            return match large_len {
+                0 => (text, 0),
+                _ => (&text[..text.len() - PAGE_LEN + page_at], large_len - page_at),
+            };
         }
+        debug_assert!(self.large_len == 0, "large values are sent one by one");
         for &key in keys {
             scratch.extend_from_slice(self.form(key).with(digits(key & !SET)));
         }
-        scratch
+        (scratch, 0)
     }
 
     fn form(&mut self, key: u32) -> &mut Form {
