@@ -32,6 +32,21 @@ impl Ring<'_> {
         let kept = word.load(Relaxed) & !(0xffff << shift);
         word.store(kept | u64::from(value) << shift, Relaxed);
     }
+
+    /// The first place of a fingerprint: four lanes at a time. One that is equal becomes zero, and the lowest zero lane is
+    /// the lowest from which taking one away borrows.
+    fn find(self, fingerprint: u16) -> Option<usize> {
+        const ONES: u64 = 0x0001_0001_0001_0001;
+        const HIGH: u64 = ONES << 15;
+        let wanted = ONES * u64::from(fingerprint);
+        self.0.iter().enumerate().find_map(|(index, word)| {
+            let differing = word.load(Relaxed) ^ wanted;
+            let equal = differing.wrapping_sub(ONES) & !differing & HIGH;
+            let place = index * LANES + equal.trailing_zeros() as usize / 16;
+            // The last lane is none of them.
+            (equal != 0 && place < RING_LEN).then_some(place)
+        })
+    }
 }
 
 /// What may be looked at without the lock.
@@ -106,9 +121,7 @@ impl Ghost {
 
     fn find(&self, hash: u64) -> Option<(Ring<'_>, usize)> {
         let ring = Ring(self.table.0.get(self.table.line_index(hash)?));
-        let wanted = fingerprint(hash);
-        let place = (0..RING_LEN).find(|place| ring.lane(*place) == wanted)?;
-        Some((ring, place))
+        Some((ring, ring.find(fingerprint(hash))?))
     }
 }
 
@@ -121,6 +134,7 @@ fn fingerprint(hash: u64) -> u16 {
 mod tests {
     use super::super::lines::{STEP_BYTES, STEP_LEN};
     use super::*;
+    use std::sync::atomic::AtomicU64;
 
     /// A mixer in place of a hash of keys.
     fn hash(number: u64) -> u64 {
@@ -134,6 +148,27 @@ mod tests {
             ghost.grow(count, pool);
         }
         ghost
+    }
+
+    /// Neighbours that differ by one, zeros, and the last lane, which is no fingerprint.
+    #[test]
+    fn a_fingerprint_is_found_at_its_first_place() {
+        let line: Line = std::array::from_fn(|_| AtomicU64::new(0));
+        let ring = Ring(&line);
+        let values = [0, 1, 2, 0x7fff, 0x8000, 0xfffe, u16::MAX];
+        for turn in 0..values.len() * 40 {
+            (0..=RING_LEN).for_each(|place| {
+                let value = values[(turn + place * (1 + turn / 7) + place / 5) % values.len()];
+                ring.set_lane(place, value);
+            });
+            for wanted in values {
+                let place = (0..RING_LEN).find(|place| ring.lane(*place) == wanted);
+                assert_eq!(ring.find(wanted), place, "{wanted} in turn {turn}");
+            }
+        }
+        (0..RING_LEN).for_each(|place| ring.set_lane(place, 9));
+        ring.set_lane(RING_LEN, 10);
+        assert_eq!(ring.find(10), None, "the last lane says where the next one goes");
     }
 
     #[test]

@@ -26,6 +26,7 @@ const ITEMS_PER_BUCKET: u64 = 6;
 
 const LOCATION_BITS: u32 = 40;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
+const MARK_MASK: u64 = 0xff << LOCATION_BITS;
 const TAG_SHIFT: u32 = 48;
 const TAG_MASK: u64 = u64::MAX << TAG_SHIFT;
 
@@ -123,6 +124,14 @@ impl Table {
     /// Asks for the bucket of a hash.
     pub(super) fn prefetch(&self, hash: u64) {
         self.buckets.prefetch(self.buckets.home(hash));
+    }
+
+    /// Asks for the overflow bucket of a hash, where it has one. Its bucket was asked for before.
+    pub(super) fn prefetch_next(&self, hash: u64) {
+        let next = self.peek(hash).and_then(|peek| Bucket(peek.line).next().checked_sub(1));
+        if let Some(next) = next {
+            self.overflow.prefetch(next as usize);
+        }
     }
 
     /// Where the item of a hash may be, as one bucket of its chain has it.
@@ -302,12 +311,14 @@ impl Index {
         Some(SlotAt::overflow(self.bucket(at).next().checked_sub(1)? as usize))
     }
 
-    fn word(&self, at: SlotAt) -> u64 {
-        self.bucket(at).word(at.slot())
-    }
-
     fn set_word(&mut self, at: SlotAt, word: u64) {
         self.bucket(at).0[at.slot()].store(word, Relaxed);
+    }
+
+    /// Changes what stands in a slot.
+    fn change(&mut self, at: SlotAt, change: impl FnOnce(u64) -> u64) {
+        let word = &self.bucket(at).0[at.slot()];
+        word.store(change(word.load(Relaxed)), Relaxed);
     }
 
     /// The slots that may be of a hash: whoever asks compares the keys. The one that a `hint` says comes first.
@@ -319,9 +330,17 @@ impl Index {
         Candidates { index: self, hash, at: hint, bucket: hinted, matches, is_hint: true }
     }
 
-    /// The one of them that has the location that is looked for.
-    pub(super) fn find(&self, hash: u64, is_it: impl Fn(u64) -> bool) -> Option<Candidate> {
-        self.candidates(hash, SlotAt::UNKNOWN).find(|candidate| is_it(candidate.location()))
+    /// The slot of a hash that has this location.
+    pub(super) fn find(&self, hash: u64, location: u64) -> Option<Candidate> {
+        let wanted = tag(hash) << TAG_SHIFT | (location + 1);
+        let mut at = self.home(hash);
+        loop {
+            let slots = self.bucket(at).slots();
+            if let Some(slot) = slots.iter().position(|word| word & !MARK_MASK == wanted) {
+                return Some(Candidate { slot: at.with_slot(slot), word: slots[slot] });
+            }
+            at = self.after(at)?;
+        }
     }
 
     /// The location and the mark of an item, picked by a random number.
@@ -333,22 +352,31 @@ impl Index {
         Some(((word & LOCATION_MASK) - 1, (word >> LOCATION_BITS) as u8))
     }
 
-    /// Makes a slot hold another location.
-    pub(super) fn relocate(&mut self, at: SlotAt, location: u64) {
-        self.set_word(at, (self.word(at) & !LOCATION_MASK) | (location + 1));
+    /// Makes a slot hold another location, and another mark.
+    pub(super) fn relocate(&mut self, at: SlotAt, location: u64, mark: u8) {
+        let mark = u64::from(mark) << LOCATION_BITS;
+        self.change(at, |word| word & TAG_MASK | mark | (location + 1));
     }
 
     /// Sets what the eviction policy keeps of the item.
     pub(super) fn set_mark(&mut self, at: SlotAt, mark: u8) {
-        let others = self.word(at) & !(0xff << LOCATION_BITS);
-        self.set_word(at, others | u64::from(mark) << LOCATION_BITS);
+        let mark = u64::from(mark) << LOCATION_BITS;
+        self.change(at, |word| word & !MARK_MASK | mark);
     }
 
-    /// Forgets an item of this hash. An item of the last overflow bucket takes its place, so that such
-    /// buckets come free again.
+    /// Forgets an item of this hash.
     pub(super) fn remove(&mut self, hash: u64, at: SlotAt) {
-        self.set_word(at, 0);
         self.item_count -= 1;
+        let bucket = self.bucket(at);
+        bucket.0[at.slot()].store(0, Relaxed);
+        if at.is_overflow() || bucket.next() != 0 {
+            self.close_gap(hash, at);
+        }
+    }
+
+    /// Lets an item of the last overflow bucket take the place of one that was removed, so that such buckets come free
+    /// again.
+    fn close_gap(&mut self, hash: u64, at: SlotAt) {
         let mut before = self.home(hash);
         let Some(mut last) = self.after(before) else {
             return;
@@ -486,9 +514,10 @@ mod tests {
                     }
                     (1, Some(found)) => {
                         let moved = found.location() + 0x1_0000;
+                        index.relocate(found.slot, moved, 3);
                         index.set_mark(found.slot, 2);
-                        index.relocate(found.slot, moved);
-                        let again = index.find(hash(key), |location| location == moved);
+                        prop_assert_eq!(index.find(hash(key), found.location()), None);
+                        let again = index.find(hash(key), moved);
                         prop_assert_eq!(again.map(|again| (again.slot, again.mark())), Some((found.slot, 2)));
                         let hinted = index.candidates(hash(key), found.slot).next();
                         prop_assert_eq!(hinted.map(Candidate::location), Some(moved));
@@ -521,7 +550,7 @@ mod tests {
         }
         let charged = index.charged();
         for key in 0..1000 {
-            let found = index.find(0, |location| location == key).expect("it was entered");
+            let found = index.find(0, key).expect("it was entered");
             index.remove(0, found.slot);
         }
         assert_eq!(index.vacant.len(), index.table.overflow.count());

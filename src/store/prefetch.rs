@@ -8,6 +8,8 @@
 //! Unsafe because the instruction takes an address that may be of anything, or of nothing any more.
 #![expect(unsafe_code, reason = "there is no safe way to say it")]
 
+use super::lines::LINE_LEN;
+
 /// Asks for the line of an address. A wrong address costs time and nothing else.
 #[inline]
 pub(super) fn prefetch(address: usize) {
@@ -20,4 +22,12 @@ pub(super) fn prefetch(address: usize) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
+}
+
+/// Asks for all lines of some bytes.
+#[inline]
+pub(super) fn prefetch_all(bytes: &[u8]) {
+    for line in bytes.chunks(LINE_LEN) {
+        prefetch(line.as_ptr().addr());
+    }
 }

@@ -120,7 +120,7 @@ mod tests {
         enter(&mut index, 0..200_000);
         let charged = index.charged();
         for number in 2_000..200_000 {
-            let found = index.find(hash(number), |location| location == number);
+            let found = index.find(hash(number), number);
             index.remove(hash(number), found.expect("it was entered").slot);
         }
         let mut before = index.charged();
@@ -142,7 +142,7 @@ mod tests {
         enter(&mut index, 2_000..50_000);
         assert_eq!(all(&index), (0..50_000).collect());
         for number in 0..50_000 {
-            let found = index.find(hash(number), |location| location == number);
+            let found = index.find(hash(number), number);
             assert_eq!(found.map(Candidate::mark), Some(3));
         }
         assert!(

@@ -2,6 +2,7 @@
 
 use super::super::StoreStats;
 use super::super::exptime::Now;
+use super::super::index::{Candidate, SlotAt};
 use super::super::item::Layout;
 use super::super::segment::{Link, Pool, seconds};
 use super::{Found, Place, Shard};
@@ -169,13 +170,14 @@ impl Shard {
             let deadline = seconds(layout.deadline(item).ms());
             assert!(self.segment(place.segment).earliest_s <= deadline, "none dies unforeseen");
             let hash = self.hasher.hash_one(layout.key(item));
-            let found = self.index.find(hash, |found| found == location);
+            let found = self.index.find(hash, location);
             assert!(found.is_some(), "an item is found by its key");
-            let same = |found| {
-                let other = self.bytes(self.place(found));
+            let mut candidates = self.index.candidates(hash, SlotAt::UNKNOWN);
+            let same = |candidate: &Candidate| {
+                let other = self.bytes(self.place(candidate.location()));
                 self.format.parse(other).key(other) == layout.key(item)
             };
-            assert_eq!(self.index.find(hash, same), found, "one item a key");
+            assert_eq!(candidates.find(same), found, "one item a key");
         }
         assert_eq!(item_count, self.index.item_count(), "items");
         assert_eq!(bytes, self.stats.bytes, "item bytes");

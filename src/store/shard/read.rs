@@ -38,8 +38,7 @@ impl Shard {
 
     /// The item of a place, if the index points to it; else what is there is dead.
     pub(super) fn item_at(&self, place: Place, layout: Layout, hash: u64) -> Option<Found> {
-        let location = self.location(place);
-        let candidate = self.index.find(hash, |found| found == location)?;
+        let candidate = self.index.find(hash, self.location(place))?;
         Some(Found { hash, slot: candidate.slot, mark: candidate.mark(), place, layout })
     }
 

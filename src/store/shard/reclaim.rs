@@ -8,12 +8,20 @@ use super::super::block::Piece;
 use super::super::eviction::{Fate, Judged, TRIES_MAX};
 use super::super::exptime::Deadline;
 use super::super::item::{self, FRONT_LEN_MAX, Layout};
+use super::super::prefetch::prefetch_all;
 use super::super::segment::{DEAD_FRACTION, Link, LogName, Pool, Segment};
 use super::{Found, Place, Shard};
 use std::collections::VecDeque;
 
 /// So many items of a victim are looked at ahead of the one that is judged.
 const AHEAD_COUNT: usize = 16;
+/// Their overflow buckets are asked for so many items ahead, and their own bytes so many bytes before that: as many as an
+/// item has, and no more than this, behind which the processor goes on by itself.
+const CHAIN_AHEAD: usize = 6;
+const NEAR_LEN: usize = 512;
+const FETCHED_LEN_MAX: usize = 1024;
+/// So many bytes of a victim are asked for before its first item is looked at.
+const FIRST_LEN: usize = 4096;
 /// As much is read through for one segment, or two victims, before the demands on what may survive rise, in bytes.
 const PATIENCE_LEN: usize = 64 * 1024;
 /// A record that passes from one segment to the next is copied in pieces of this many bytes.
@@ -205,16 +213,23 @@ impl Shard {
                 Some(number)
             })
         })?;
+        let victim = self.first_look(number);
+        let bytes = &self.segment(number as usize).bytes[victim.position..];
+        prefetch_all(&bytes[..bytes.len().min(FIRST_LEN)]);
         if self.policy.has_small_log() {
             self.sample();
         }
-        Some(self.first_look(number))
+        Some(victim)
     }
 
     /// Asks the policy about some items, wherever they are.
     fn sample(&mut self) {
-        for _ in 0..SAMPLE_COUNT {
-            let random = self.hasher.hash_one(self.heat.next_sample());
+        let randoms: [u64; SAMPLE_COUNT] =
+            std::array::from_fn(|_| self.hasher.hash_one(self.heat.next_sample()));
+        for random in randoms {
+            self.index.table.prefetch(random);
+        }
+        for random in randoms {
             let Some((location, mark)) = self.index.any(random) else {
                 continue;
             };
@@ -391,6 +406,12 @@ impl Shard {
             self.ghost.table.prefetch(hash);
             victim.ahead.push_back(hash);
             victim.ahead_position += layout.len();
+            let near = bytes.get(victim.ahead_position + NEAR_LEN..).unwrap_or_default();
+            prefetch_all(&near[..near.len().min(layout.len()).min(FETCHED_LEN_MAX)]);
+        }
+        // The bucket of one that is nearer has come by now, and says whether there is another.
+        if let Some(hash) = victim.ahead.get(CHAIN_AHEAD) {
+            self.index.table.prefetch_next(*hash);
         }
     }
 
@@ -407,7 +428,7 @@ impl Shard {
         let Some(found) = self.item_at(place, layout, hash) else {
             return false;
         };
-        let Found { slot, mark, .. } = found;
+        let mark = found.mark;
         let Segment { log, generation, begun, .. } = *self.segment(place.segment);
         if generation < at.generation || layout.deadline(item).is_due(at.now) {
             self.reclaim_dead(found, self.extent(layout, item), pool);
@@ -426,8 +447,7 @@ impl Shard {
         let remember = match fate {
             Fate::Keep { log, mark } => {
                 if let Some(new) = self.allocate_survivor(log, layout, at) {
-                    self.index.set_mark(slot, mark);
-                    self.move_item(found, item, new);
+                    self.move_item(Found { mark, ..found }, item, new);
                     return true;
                 }
                 // No spare segment is left for it.
@@ -441,7 +461,7 @@ impl Shard {
         if let Some(witness) = pool.eviction_witness() {
             witness.evicted(&self.listed(layout, item, at), at.now);
         }
-        self.index.remove(hash, slot);
+        self.index.remove(hash, found.slot);
         self.bury(place, self.extent(layout, item), pool);
         self.stats.evictions += 1;
         self.stats.evicted_unfetched += u64::from(!layout.is_fetched());
@@ -450,20 +470,23 @@ impl Shard {
         false
     }
 
-    /// Copies an item to where it goes on living.
+    /// Copies an item to where it goes on living, with the mark that was found.
     fn move_item(&mut self, found: Found, item: &[u8], new: Place) {
         let layout = found.layout;
         self.write_at(new, 0, item);
-        self.move_rest(found.place.segment, item.len(), layout.len(), new);
+        if item.len() < layout.len() {
+            self.move_rest(found.place.segment, item.len(), layout.len(), new);
+        }
         self.note_deadline(new, layout.deadline(item));
         self.move_body(layout.body(item), found.place, new);
         self.count_dead(found.place, layout.len());
-        self.index.relocate(found.slot, self.location(new));
+        self.index.relocate(found.slot, self.location(new), found.mark);
         self.stats.moved_bytes += layout.len() as u64;
     }
 
     /// Copies what of a record is in the segment behind its own, piece by piece: both may be in one segment, and
     /// there may be no memory for a copy of all of it.
+    #[cold]
     fn move_rest(&mut self, segment: usize, front_len: usize, len: usize, new: Place) {
         let mut piece = [0; PIECE_LEN];
         let mut moved_len = front_len;

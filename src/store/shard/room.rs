@@ -267,7 +267,9 @@ impl Shard {
         let Some((log, record_len)) = self.work_for.take() else {
             return;
         };
-        if self.spares.len() > self.spares_wanted() || pool.has(self.wanted(pool.charge(1), pool)) {
+        let needed = pool.charge(1);
+        let is_free = || pool.has(needed) && pool.has(self.wanted(needed, pool));
+        if self.spares.len() > self.spares_wanted() || is_free() {
             return;
         }
         // As much as the last time, and a bit, over the room that is left.

@@ -320,9 +320,11 @@ impl Shard {
         purse: &mut Purse<'_>,
     ) -> Result<Option<LogName>, NoRoom> {
         let layout = self.format.layout_of(new);
-        let (log, mark) = match self.replaced(replaces, key) {
+        let present = self.replaced(replaces, key);
+        let is_remembered = present.is_none() && self.ghost.knows(key.hash);
+        let (log, mark) = match present {
             Some(found) => (self.segment(found.place.segment).log, found.mark),
-            None => self.policy.enter(self.ghost.knows(key.hash), self.clock),
+            None => self.policy.enter(is_remembered, self.clock),
         };
         let place = self.allocate(log, layout, at, purse)?;
         self.work_for = Some((log, layout.len()));
@@ -335,7 +337,7 @@ impl Shard {
                 extent.body = None;
             }
             self.bury(old.place, extent, purse.pool);
-            self.index.relocate(old.slot, self.location(place));
+            self.index.relocate(old.slot, self.location(place), old.mark);
             return Ok(Some(log));
         }
         if replaces == Replaces::AllButBody {
@@ -346,7 +348,10 @@ impl Shard {
             self.count_dead(place, layout.len());
             return Err(no_room);
         }
-        self.ghost.forget(key.hash);
+        // What it replaces was evicted just now, if at all.
+        if is_remembered || present.is_some() {
+            self.ghost.forget(key.hash);
+        }
         self.grow(purse.pool);
         Ok(Some(log))
     }
