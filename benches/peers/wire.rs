@@ -21,8 +21,9 @@ const REFUSED: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
 const MISS: &[u8] = b"END\r\n";
 /// Values from this length on are sent without being copied, but for their beginnings.
 const LARGE_LEN: usize = 16 << 10;
-/// What is sent without being copied begins at a page. Where that is in the value is up to the caller: how a server's
-/// copying fares depends on how its own memory lies to it.
+/// What is sent without being copied begins at a page. Where that is in the value is up to the caller, who is to vary it: a
+/// copy to a few bytes behind where it comes from, page for page, takes up to twenty times as long on an AMD EPYC 9004
+/// (2.8 GB/s, where others have 50).
 pub(crate) const PAGE_LEN: usize = 4096;
 /// As much of a wrong reply as an error shows.
 const SHOWN_LEN: usize = 80;
