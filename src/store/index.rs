@@ -178,7 +178,7 @@ pub(super) enum Guess<'a> {
 pub(super) struct SlotAt(u64);
 
 impl SlotAt {
-    /// For want of a hint: one that is as good as any.
+    /// For want of a hint.
     pub(super) const UNKNOWN: Self = Self(0);
 
     fn bucket(index: usize) -> Self {
@@ -325,7 +325,7 @@ impl Index {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a get is little more than this")]
     pub(super) fn candidates(&self, hash: u64, hint: SlotAt) -> Candidates<'_> {
-        let hinted = self.try_bucket(hint);
+        let hinted = if hint == SlotAt::UNKNOWN { None } else { self.try_bucket(hint) };
         let matches = hinted.map_or(0, |bucket| bucket.matches_at(hint.slot(), hash));
         Candidates { index: self, hash, at: hint, bucket: hinted, matches, is_hint: true }
     }
