@@ -1,5 +1,8 @@
 //! Where memory comes from when there is none: victims, and what of them survives.
 //!
+//! What the policy wants to keep of the small log is copied to the main one; where that is nearly all of a segment, the
+//! segment goes over as it is.
+//!
 //! While much is dead, a segment is had by moving together what lives, and nothing is evicted: as long as there is one
 //! among those looked at for which that costs little enough.
 
@@ -11,6 +14,7 @@ use super::super::item::{self, FRONT_LEN_MAX, Layout};
 use super::super::prefetch::prefetch_all;
 use super::super::segment::{DEAD_FRACTION, Link, LogName, Pool, Segment};
 use super::{Found, Place, Shard};
+use arrayvec::ArrayVec;
 use std::collections::VecDeque;
 
 /// So many items of a victim are looked at ahead of the one that is judged.
@@ -33,6 +37,8 @@ const RUN_MAX: usize = 8;
 /// Memory is worth moving so many bytes of living items for each byte that comes free.
 const COST_MAX: usize = 48;
 
+/// So many segments at most go over to the main log before a victim is found: whoever stores waits for it.
+const KEPT_WHOLE_MAX: usize = 8;
 /// So many items are asked about for each victim, to see how many the policy would keep of all that there are.
 const SAMPLE_COUNT: usize = 16;
 
@@ -133,7 +139,8 @@ impl Shard {
                 self.work_len += read_len;
                 self.compact(loose, at, pool)
             } else if may_evict {
-                let Some(victim) = self.victim.take().or_else(|| self.choose_victim()) else {
+                let Some(victim) = self.victim.take().or_else(|| self.choose_victim(at, pool))
+                else {
                     return Reclaimed::Nothing;
                 };
                 let victim = self.read_victim(victim, Rule::Evict, budget, at, pool, &enough);
@@ -195,7 +202,27 @@ impl Shard {
     }
 
     /// The segment to give up next.
-    fn choose_victim(&mut self) -> Option<Victim> {
+    fn choose_victim(&mut self, at: Moment, pool: &Pool) -> Option<Victim> {
+        let mut number = self.oldest()?;
+        for _ in 0..KEPT_WHOLE_MAX {
+            if !self.is_kept_whole(number, at) {
+                break;
+            }
+            self.keep_whole(number);
+            number = self.oldest()?;
+        }
+        self.settle_first(number as usize, at, pool);
+        let victim = self.first_look(number);
+        let bytes = &self.segment(number as usize).bytes[victim.position..];
+        prefetch_all(&bytes[..bytes.len().min(FIRST_LEN)]);
+        if self.policy.has_small_log() {
+            self.sample();
+        }
+        Some(victim)
+    }
+
+    /// The oldest segment of the log that is to give one, or of the other.
+    fn oldest(&mut self) -> Option<u32> {
         let body_len = |log: &super::Log| log.body_count << self.segment_shift;
         let small_len = (self.small.segment_count() << self.segment_shift) + body_len(&self.small);
         let all_len = self.held_len() + body_len(&self.small) + body_len(&self.main);
@@ -204,7 +231,7 @@ impl Shard {
             LogName::Main => [LogName::Main, LogName::Small],
         };
         let sealed = names.iter().find_map(|name| self.log(*name).sealed.front().copied());
-        let number = sealed.or_else(|| {
+        sealed.or_else(|| {
             // All there is stands in the open segments.
             names.iter().find_map(|name| {
                 let log = self.log_mut(*name);
@@ -212,14 +239,62 @@ impl Shard {
                 log.sealed.push_back(number);
                 Some(number)
             })
-        })?;
-        let victim = self.first_look(number);
-        let bytes = &self.segment(number as usize).bytes[victim.position..];
-        prefetch_all(&bytes[..bytes.len().min(FIRST_LEN)]);
-        if self.policy.has_small_log() {
-            self.sample();
+        })
+    }
+
+    /// Whether a segment of the small log goes over to the main one as it is: where the policy would keep all of its
+    /// first items, copying them one by one brings next to nothing. Bodies are counted by log, and stay where they are.
+    fn is_kept_whole(&self, number: u32, at: Moment) -> bool {
+        let segment = self.segment(number as usize);
+        if segment.log != LogName::Small
+            || !self.policy.has_small_log()
+            || self.small.body_count > 0
+            || segment.generation != at.generation
+            || self.main.sealed.is_empty()
+            || self.small.sealed.front() != Some(&number)
+        {
+            return false;
         }
-        Some(victim)
+        let mut position = segment.carried_len;
+        let mut items = ArrayVec::<_, SAMPLE_COUNT>::new();
+        while position < segment.used_len && !items.is_full() {
+            let item = &segment.bytes[position..];
+            let layout = self.format.parse(item);
+            let hash = self.hasher.hash_one(layout.key(item));
+            self.index.table.prefetch(hash);
+            items.push((hash, Place { segment: number as usize, at: position }));
+            position += layout.len();
+        }
+        let Segment { log, begun, .. } = *segment;
+        let is_kept = |(hash, place): &(u64, Place)| {
+            self.index.find(*hash, self.location(*place)).is_some_and(|found| {
+                let judged = Judged { log, begun, tries: 0 };
+                matches!(self.policy.judge(judged, found.mark(), self.clock), Fate::Keep { .. })
+            })
+        };
+        items.is_full() && items.iter().all(is_kept)
+    }
+
+    /// Lets the oldest segment of the small log go over to the main one.
+    fn keep_whole(&mut self, number: u32) {
+        self.small.sealed.pop_front();
+        self.segment_mut(number as usize).log = LogName::Main;
+        self.main.sealed.push_back(number);
+    }
+
+    /// Moves the item that ends in a segment that is given up, and begins in one that is not.
+    fn settle_first(&mut self, number: usize, at: Moment, pool: &Pool) {
+        if let Some(previous) = self.segment(number).previous.get()
+            && self.segment(number).live_len > 0
+        {
+            let place = Place { segment: previous, at: self.segment(previous).last_at };
+            let bytes = std::mem::take(&mut self.segment_mut(previous).bytes);
+            let item = &bytes[place.at..];
+            let layout = self.format.parse(item);
+            let hash = self.hasher.hash_one(layout.key(item));
+            self.judge(place, (layout, hash), item, Rule::Compact, at, pool);
+            self.segment_mut(previous).bytes = bytes;
+        }
     }
 
     /// Asks the policy about some items, wherever they are.
@@ -252,19 +327,7 @@ impl Shard {
     /// Moves what lives in a segment that is [`Self::compactable`]; its bytes.
     pub(super) fn compact(&mut self, loose: Loose, at: Moment, pool: &Pool) -> Piece {
         let Loose { number, position } = loose;
-        let segment = self.segment(number as usize);
-        // The item that ends in it goes first.
-        if let Some(previous) = segment.previous.get()
-            && segment.live_len > 0
-        {
-            let place = Place { segment: previous, at: self.segment(previous).last_at };
-            let bytes = std::mem::take(&mut self.segment_mut(previous).bytes);
-            let item = &bytes[place.at..];
-            let layout = self.format.parse(item);
-            let hash = self.hasher.hash_one(layout.key(item));
-            self.judge(place, (layout, hash), item, Rule::Compact, at, pool);
-            self.segment_mut(previous).bytes = bytes;
-        }
+        self.settle_first(number as usize, at, pool);
         let victim = self.first_look(number);
         self.read_victim(victim, Rule::Compact, &mut { usize::MAX }, at, pool, || false);
         self.close(number, position)
@@ -329,7 +392,9 @@ impl Shard {
             let Some(next) = segment.next.get() else {
                 return false;
             };
-            let is_open = self.log(segment.log).open.is_some_and(|open| open as usize == next);
+            let is_open = [&self.small, &self.main]
+                .iter()
+                .any(|log| log.open.is_some_and(|open| open as usize == next));
             if is_open || self.is_victim(next) {
                 return false;
             }
